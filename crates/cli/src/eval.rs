@@ -1,0 +1,91 @@
+//! `distune eval`: a trained model judged on labelled rows.
+
+use clap::Args;
+use distune::data::{Columns, Dataset, Examples, LabelMap};
+use distune::engine::Engine;
+use distune::eval::{evaluate, table};
+use distune::run::evaluation_results;
+use serde_json::{Value, json};
+
+use crate::output::{accuracy, line, note};
+use crate::progress::Progress;
+use crate::{Common, sources, stop};
+
+/// Judge a trained model on labelled rows
+#[derive(Args, Debug)]
+pub(crate) struct EvalArgs {
+    /// Directory of a trained model
+    #[arg(long, short)]
+    model: String,
+    /// "reviews", a directory with splits, or a .tsv or .csv file
+    #[arg(long, short, default_value = sources::REVIEWS)]
+    data: String,
+    /// Split to use where there are several [default: test, else validation]
+    #[arg(long, value_parser = ["train", "validation", "dev", "test"])]
+    split: Option<String>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    /// Longest text in tokens [default: as in training]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+}
+
+/// Which columns to read.
+#[derive(Args, Debug)]
+pub(crate) struct ColumnArgs {
+    /// Column with the text [default: guessed from its name]
+    #[arg(long, value_name = "NAME")]
+    text_column: Option<String>,
+    /// Column with the label [default: guessed from its name]
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+}
+
+impl ColumnArgs {
+    pub(crate) fn resolve(&self) -> Columns {
+        Columns { text: self.text_column.clone(), label: self.label_column.clone() }
+    }
+}
+
+/// Shows how many rows have been judged.
+struct Judging(Progress);
+
+impl distune::train::Observer for Judging {
+    fn evaluating(&mut self, rows: usize, total_rows: usize) {
+        self.0.set(rows, total_rows, String::new);
+    }
+
+    fn stop_requested(&self) -> bool {
+        stop::requested()
+    }
+}
+
+pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
+    let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length)?;
+    let rows = sources::table(&args.data, args.split.as_deref(), &args.columns.resolve())?;
+    let labels = LabelMap::from_names(engine.model().config.labels.clone());
+    let dataset = Dataset::new(rows, &labels)?;
+    let examples = Examples::new(&dataset, &tokenizer, &engine.model().config)?;
+    if examples.truncated > 0 {
+        let (cut, limit) = (examples.truncated, tokenizer.max_length());
+        note(common, format!("{cut} of {} texts are longer than {limit} tokens and were cut there", examples.len()));
+    }
+    let mut judging = Judging(Progress::new(common, "rows"));
+    let evaluation = evaluate(&mut engine, &examples, &mut judging)?;
+    judging.0.finish();
+    if common.json {
+        let mut results = evaluation_results("eval", &evaluation);
+        results.insert("model".into(), json!(args.model));
+        results.insert("data".into(), json!(dataset.path));
+        line(Value::Object(results))?;
+    } else {
+        line(format!(
+            "{}: accuracy {}, loss {:.4}",
+            dataset.path.display(),
+            accuracy(&evaluation.metrics),
+            evaluation.loss
+        ))?;
+        line(table(&evaluation.metrics).trim_end())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! The program `distune`: parses the command line, calls the library, prints. One file a subcommand.
+//!
+//! Exit status: 0 done, 1 an error (one message on standard error), 2 a wrong command line, 130 interrupted.
+
+mod eval;
+mod output;
+mod predict;
+mod progress;
+mod sources;
+mod stop;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Fine-tune DistilBERT-family encoders for text classification on a CPU.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Options of every subcommand.
+#[derive(Args, Debug)]
+struct Common {
+    /// Print no progress and no notes, only results
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Print JSON lines on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// Threads to compute with [default: one for each core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
+    Predict(predict::PredictArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    stop::install()?;
+    if let Some(threads) = cli.common.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    match &cli.command {
+        Command::Train(args) => train::run(args, &cli.common),
+        Command::Eval(args) => eval::run(args, &cli.common),
+        Command::Predict(args) => predict::run(args, &cli.common),
+    }
+}
+
+/// Prints the one message of an error and chooses the exit status.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let io = error.downcast_ref::<std::io::Error>();
+    if io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+        // the reader of the output has seen enough: what a shell reports for SIGPIPE
+        return ExitCode::from(141);
+    }
+    // every other file is named by a `distune::Error`
+    let place = if io.is_some() { "standard output: " } else { "" };
+    // a failure to say so cannot be said anywhere
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("distune: {place}{error:#}\n"));
+    match error.downcast_ref::<distune::Error>() {
+        Some(distune::Error::Interrupted { .. }) => ExitCode::from(130),
+        _ => ExitCode::FAILURE,
+    }
+}

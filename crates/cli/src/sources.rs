@@ -1,0 +1,110 @@
+//! Names on the command line resolved: a model (`bundled` or a directory), data (`reviews`, a directory or a file), and
+//! how a model reads texts.
+
+use std::path::{Path, PathBuf};
+
+use distune::data::{Columns, LabelMap, Labels, Splits, Table, read_bytes, read_file, read_splits};
+use distune::engine::{Cpu, Engine};
+use distune::model::{Config, Model, ModelFiles};
+use distune::tokenize::Tokenizer;
+use distune::{Error, Result};
+
+/// The name of the bundled encoder.
+pub(crate) const BUNDLED: &str = "bundled";
+/// The name of the bundled data.
+pub(crate) const REVIEWS: &str = "reviews";
+
+#[cfg(feature = "bundled")]
+mod assets {
+    pub(super) const ENCODER: distune::model::Embedded = distune::model::Embedded {
+        name: super::BUNDLED,
+        files: &[
+            ("config.json", include_bytes!("../../../assets/encoder/config.json")),
+            ("model.safetensors", include_bytes!("../../../assets/encoder/model.safetensors")),
+            ("tokenizer.json", include_bytes!("../../../assets/encoder/tokenizer.json")),
+            ("tokenizer_config.json", include_bytes!("../../../assets/encoder/tokenizer_config.json")),
+        ],
+    };
+    pub(super) const REVIEWS: [(&str, &[u8]); 3] = [
+        ("reviews/train.tsv", include_bytes!("../../../assets/reviews/train.tsv")),
+        ("reviews/validation.tsv", include_bytes!("../../../assets/reviews/validation.tsv")),
+        ("reviews/test.tsv", include_bytes!("../../../assets/reviews/test.tsv")),
+    ];
+}
+
+/// The files of a model by its name.
+pub(crate) fn model(name: &str) -> Result<ModelFiles> {
+    #[cfg(feature = "bundled")]
+    if name == BUNDLED {
+        return ModelFiles::embedded(&assets::ENCODER);
+    }
+    ModelFiles::open(Path::new(name))
+}
+
+/// Data by its name, in splits.
+pub(crate) fn splits(name: &str, columns: &Columns, seed: u64) -> Result<Splits> {
+    #[cfg(feature = "bundled")]
+    if name == REVIEWS {
+        let read = |i: usize| {
+            let (file, bytes) = assets::REVIEWS[i];
+            read_bytes(Path::new(file), bytes, columns, Labels::Required).map(Some)
+        };
+        return Ok(Splits { train: read(0)?, validation: read(1)?, test: read(2)?, notes: Vec::new() });
+    }
+    read_splits(Path::new(name), columns, seed)
+}
+
+/// The rows of `data` to evaluate: those of one split, or all of a file.
+pub(crate) fn table(name: &str, split: Option<&str>, columns: &Columns) -> Result<Table> {
+    let path = PathBuf::from(name);
+    if name != REVIEWS && !path.is_dir() {
+        return match split {
+            None => read_file(&path, columns, Labels::Required),
+            Some(_) => Err(Error::file(&path, "is one file and has no splits", "Leave out --split")),
+        };
+    }
+    let splits = splits(name, columns, 0)?;
+    let found = match split {
+        None => splits.test.or(splits.validation),
+        Some("train") => splits.train,
+        Some("test") => splits.test,
+        Some(_) => splits.validation,
+    };
+    found.ok_or_else(|| Error::file(&path, format!("has no {} split", split.unwrap_or("test or validation")), ""))
+}
+
+/// Names for the classes of a new head.
+pub(crate) fn class_names(data: &str, tables: &[&Table]) -> Result<LabelMap> {
+    if data == REVIEWS {
+        return Ok(LabelMap::from_names(vec!["negative".into(), "positive".into()]));
+    }
+    LabelMap::from_tables(tables)
+}
+
+/// A model's tokenizer. Without a `max_length`, texts are cut where they were in its training, else where its position
+/// embeddings end.
+pub(crate) fn tokenizer(files: &ModelFiles, config: &Config, max_length: Option<usize>) -> Result<Tokenizer> {
+    let limit = config.max_position_embeddings;
+    let max_length = max_length.or_else(|| trained_length(files)).unwrap_or(limit);
+    if max_length > limit {
+        let expected = format!("at most {limit}, the positions that the model has");
+        return Err(Error::value(files.path.display(), "max length", expected, max_length));
+    }
+    let (name, json) = &files.tokenizer[0];
+    Tokenizer::from_bytes(&files.file(name), json, max_length)
+}
+
+/// `max_seq_length` in the recipe of a run directory.
+fn trained_length(files: &ModelFiles) -> Option<usize> {
+    let recipe = std::fs::read_to_string(files.file("recipe.toml")).ok()?;
+    let recipe: serde_json::Value = toml::from_str(&recipe).ok()?;
+    recipe.get("max_seq_length")?.as_u64()?.try_into().ok()
+}
+
+/// A trained classifier, ready to predict.
+pub(crate) fn classifier(name: &str, max_length: Option<usize>) -> Result<(Cpu, Tokenizer)> {
+    let files = model(name)?;
+    let engine = Cpu::new(Model::load(&files)?);
+    let tokenizer = tokenizer(&files, &engine.model().config, max_length)?;
+    Ok((engine, tokenizer))
+}

@@ -1,0 +1,345 @@
+//! `distune train`: from named model and data to a run directory, with a report.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::Args;
+use distune::data::{Dataset, Examples, LabelMap, Splits, Table};
+use distune::engine::Cpu;
+use distune::eval::{Evaluation, evaluate, table};
+use distune::model::{Config, Model, ModelFiles};
+use distune::run::{Run, RunDirectory, evaluation_results};
+use distune::train::{
+    EpochRecord, Observer, Optimizer, Outcome, Part, Recipe, StepRecord, Unfreeze, frozen_hash, parts,
+};
+use distune::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::eval::ColumnArgs;
+use crate::output::{accuracy, line, note, thousands};
+use crate::progress::Progress;
+use crate::{Common, sources, stop};
+
+/// Fine-tune a model on labelled texts; without arguments, the bundled encoder on the bundled movie reviews
+#[derive(Args, Debug)]
+pub(crate) struct TrainArgs {
+    /// "bundled", or a directory with config.json, tokenizer.json and model.safetensors
+    #[arg(long, short, default_value = sources::BUNDLED)]
+    model: String,
+    /// "reviews", a directory with train, validation (or dev) and test .tsv or .csv files, or one such file, which is split
+    #[arg(long, short, default_value = sources::REVIEWS)]
+    data: String,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    /// Directory to write [default: runs/DATA-1, or the next free number]
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+    /// Replace the output directory if it exists
+    #[arg(long)]
+    overwrite: bool,
+    /// Start with a new head even if the model's own one fits the labels
+    #[arg(long)]
+    new_head: bool,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+/// Changes to the recommended recipe.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Recipe")]
+struct RecipeArgs {
+    /// What trains: head, blocks:N (the head and the last N blocks) or all (embeddings too) [default: blocks:6, or all blocks of a shallower model]
+    #[arg(long, value_name = "PART")]
+    unfreeze: Option<Unfreeze>,
+    /// Passes over the training rows [default: 2]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Rows of a step [default: 32]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Peak learning rate [default: 1e-4]
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f64>,
+    /// Steps of linear warmup; below 1, a share of all steps [default: 0.06]
+    #[arg(long, value_name = "X")]
+    warmup_steps: Option<f64>,
+    /// Weight decay [default: 0.01]
+    #[arg(long, value_name = "X")]
+    weight_decay: Option<f64>,
+    /// Optimizer: adamw or adam [default: adamw]
+    #[arg(long, value_name = "NAME", value_parser = optimizer)]
+    optimizer: Option<Optimizer>,
+    /// Limit of the gradient norm; 0 for none [default: 1]
+    #[arg(long, value_name = "X")]
+    max_grad_norm: Option<f64>,
+    /// Label smoothing [default: 0]
+    #[arg(long, value_name = "X")]
+    label_smoothing: Option<f64>,
+    /// Longest text in tokens [default: 128, or the model's limit if lower]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    /// Seed of the new head, the shuffling, the dropout and a split of the rows [default: 42]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+fn optimizer(name: &str) -> Result<Optimizer, String> {
+    match name {
+        "adamw" => Ok(Optimizer::AdamW),
+        "adam" => Ok(Optimizer::Adam),
+        _ => Err("expected adamw or adam".into()),
+    }
+}
+
+impl RecipeArgs {
+    fn resolve(&self, config: &Config) -> Result<Recipe> {
+        let r = Recipe::recommended();
+        let recipe = Recipe {
+            unfreeze: self.unfreeze.unwrap_or(Unfreeze::Blocks(config.n_layers.min(6))),
+            num_train_epochs: self.epochs.unwrap_or(r.num_train_epochs),
+            per_device_train_batch_size: self.batch_size.unwrap_or(r.per_device_train_batch_size),
+            learning_rate: self.learning_rate.unwrap_or(r.learning_rate),
+            warmup_steps: self.warmup_steps.unwrap_or(r.warmup_steps),
+            weight_decay: self.weight_decay.unwrap_or(r.weight_decay),
+            optim: self.optimizer.unwrap_or(r.optim),
+            max_grad_norm: self.max_grad_norm.unwrap_or(r.max_grad_norm),
+            label_smoothing_factor: self.label_smoothing.unwrap_or(r.label_smoothing_factor),
+            max_seq_length: self.max_length.unwrap_or(r.max_seq_length.min(config.max_position_embeddings)),
+            seed: self.seed.unwrap_or(r.seed),
+            ..r
+        };
+        recipe.check()?;
+        recipe.unfreeze.check(config.n_layers)?;
+        Ok(recipe)
+    }
+}
+
+pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
+    // cheapest checks first
+    let output = args.output.clone().unwrap_or_else(|| next_free(&args.data));
+    let directory = RunDirectory::create(&output, args.overwrite)?;
+    let files = sources::model(&args.model)?;
+    let config = Config::from_json(&files.file("config.json"), &files.config)?;
+    let recipe = args.recipe.resolve(&config)?;
+    let splits = sources::splits(&args.data, &args.columns.resolve(), recipe.seed)?;
+    splits.notes.iter().for_each(|text| note(common, text));
+
+    let (model, labels) = model_for(args, &files, &config, &splits, &recipe, common)?;
+    if splits.validation.is_none() {
+        bail!(no_validation(Path::new(&args.data)));
+    }
+    let tokenizer = sources::tokenizer(&files, &model.config, Some(recipe.max_seq_length))?;
+    let examples = |table: Option<Table>| -> Result<Option<Examples>> {
+        let dataset = table.map(|table| Dataset::new(table, &labels)).transpose()?;
+        dataset.map(|dataset| Examples::new(&dataset, &tokenizer, &model.config)).transpose()
+    };
+    let (train, validation, test) = (examples(splits.train)?, examples(splits.validation)?, examples(splits.test)?);
+    let (Some(train), Some(validation)) = (train, validation) else {
+        bail!(no_validation(Path::new(&args.data)));
+    };
+    show_data(common, [("train", Some(&train)), ("validation", Some(&validation)), ("test", test.as_ref())], &recipe);
+
+    let depth = model.config.n_layers;
+    show_parts(common, &parts(&model.weights, recipe.unfreeze, depth))?;
+    let before = frozen_hash(&model.weights, recipe.unfreeze, depth);
+    let mut engine = Cpu::for_training(model, recipe.unfreeze);
+    let mut watcher = Watcher { progress: Progress::new(common, "samples"), common, loss: None, rows: (0, 0) };
+    let outcome = distune::train::train(&mut engine, &train, &validation, &recipe, &mut watcher)?;
+    let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;
+    watcher.progress.finish();
+
+    let model = engine.into_model();
+    let after = frozen_hash(&model.weights, recipe.unfreeze, depth);
+    if before != after {
+        bail!("frozen tensors changed during training (SHA-256 {before} before, {after} after): please report this");
+    }
+    let run = Run {
+        model: &model,
+        tokenizer: &files.tokenizer,
+        recipe: &recipe,
+        base_model: &args.model,
+        data: &args.data,
+        train_rows: train.len(),
+        outcome: &outcome,
+        test: test.as_ref(),
+    };
+    run.write(directory.path())?;
+    directory.finish()?;
+    report(common, &output, &outcome, test.as_ref(), &before)?;
+    Ok(())
+}
+
+/// The error for data without a second split.
+fn no_validation(data: &Path) -> Error {
+    let hint = if data.is_dir() {
+        "Add validation.tsv (or dev.tsv) with rows that are not in train.tsv, or name one file alone, which is then split"
+    } else {
+        "It has too few rows to split off a tenth: add rows, or name a directory with a train and a validation file"
+    };
+    Error::file(data, "has no validation rows, by which the best epoch is chosen", hint)
+}
+
+/// `runs/NAME-1`, or the first number that is free.
+fn next_free(data: &str) -> PathBuf {
+    let name = Path::new(data).file_stem().and_then(|s| s.to_str()).unwrap_or("run");
+    let mut number = 1;
+    loop {
+        let path = Path::new("runs").join(format!("{name}-{number}"));
+        if !path.exists() {
+            return path;
+        }
+        number += 1;
+    }
+}
+
+/// The model to start from: with its own head if that has been trained for these labels, else with a new one.
+fn model_for(
+    args: &TrainArgs,
+    files: &ModelFiles,
+    config: &Config,
+    splits: &Splits,
+    recipe: &Recipe,
+    common: &Common,
+) -> Result<(Model, LabelMap)> {
+    let tables: Vec<&Table> = splits.train.iter().collect();
+    let fresh = sources::class_names(&args.data, &tables)?;
+    if !args.new_head && Model::has_head(files)? {
+        let own = LabelMap::from_names(config.labels.clone());
+        if fresh.names().iter().all(|name| own.id(name).is_some()) {
+            let pairs: Vec<String> = fresh.names().iter().map(|name| named_alike(name, &own)).collect();
+            note(
+                common,
+                format!("Goes on from the model's trained head ({}); --new-head starts a new one.", pairs.join(", ")),
+            );
+            return Ok((Model::load(files)?, own));
+        }
+        note(
+            common,
+            format!("The model's labels ({}) are not those of the data: starts a new head.", own.names().join(", ")),
+        );
+    }
+    note(common, format!("New head for the labels {}.", fresh.names().join(", ")));
+    Ok((Model::load_with_new_head(files, fresh.names().to_vec(), recipe.seed)?, fresh))
+}
+
+/// A label of the data, with the model's name for it where that is another one.
+fn named_alike(label: &str, own: &LabelMap) -> String {
+    match own.id(label).map(|id| &own.names()[id as usize]) {
+        Some(name) if name != label => format!("{label} = {name}"),
+        _ => label.to_owned(),
+    }
+}
+
+fn show_data(common: &Common, splits: [(&str, Option<&Examples>); 3], recipe: &Recipe) {
+    for (name, examples) in splits {
+        let Some(examples) = examples else { continue };
+        let (rows, tokens) = (examples.len(), examples.tokens());
+        let mean = tokens as f64 / rows.max(1) as f64;
+        let cut = match examples.truncated {
+            0 => String::new(),
+            n => format!(", {n} texts cut at {} tokens", recipe.max_seq_length),
+        };
+        note(common, format!("{name:<10} {:>9} rows, {mean:.1} tokens a row{cut}", thousands(rows)));
+    }
+}
+
+/// What trains and what is frozen.
+fn show_parts(common: &Common, parts: &[Part]) -> std::io::Result<()> {
+    if common.json {
+        line(json!({"event": "start", "parts": parts}))?;
+    }
+    let sum = |trains: bool| parts.iter().filter(|p| p.trains == trains).map(|p| p.parameters).sum::<usize>();
+    for part in parts {
+        let state = if part.trains { "trains" } else { "frozen" };
+        note(common, format!("{:<10} {:>12}  {state}", part.part, thousands(part.parameters)));
+    }
+    note(common, format!("{:<10} {:>12}  trains, {} frozen", "all", thousands(sum(true)), thousands(sum(false))));
+    Ok(())
+}
+
+/// Shows a training's progress.
+struct Watcher<'a> {
+    progress: Progress,
+    common: &'a Common,
+    /// Moving average of the batch losses.
+    loss: Option<f64>,
+    /// Rows trained on so far, and in all.
+    rows: (usize, usize),
+}
+
+impl Watcher<'_> {
+    /// One line of JSON; a reader who left is noticed at the end.
+    fn event(&self, event: &str, mut values: Value) {
+        if self.common.json {
+            values["event"] = json!(event);
+            let _ = line(values);
+        }
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn step(&mut self, record: &StepRecord, rows: usize, total_rows: usize) {
+        let loss = self.loss.map_or(record.loss, |loss| 0.95 * loss + 0.05 * record.loss);
+        self.loss = Some(loss);
+        self.rows = (rows, total_rows);
+        let message = || format!("epoch {:.2} loss {loss:.4} learning rate {:.1e}", record.epoch, record.learning_rate);
+        self.progress.set(rows, total_rows, message);
+        self.event("step", json!(record));
+    }
+
+    fn evaluating(&mut self, rows: usize, total_rows: usize) {
+        let (done, total) = self.rows;
+        self.progress.set(done, total, || format!("evaluating: {rows} of {total_rows}"));
+    }
+
+    fn epoch(&mut self, record: &EpochRecord) {
+        let best = if record.best { ", the best so far" } else { "" };
+        let (validation, epoch) = (&record.validation, record.epoch);
+        self.progress.note(&format!(
+            "epoch {epoch}: training loss {:.4}, validation loss {:.4}, accuracy {:.2} %{best}",
+            record.train_loss,
+            validation.loss,
+            100.0 * validation.metrics.accuracy,
+        ));
+        self.event("epoch", json!(record));
+    }
+
+    fn stop_requested(&self) -> bool {
+        stop::requested()
+    }
+}
+
+fn report(
+    common: &Common,
+    output: &Path,
+    outcome: &Outcome,
+    test: Option<&Evaluation>,
+    frozen: &str,
+) -> std::io::Result<()> {
+    let best = outcome.epochs.iter().find(|e| e.epoch == outcome.best_epoch).map(|e| &e.validation);
+    let judged = [("eval", "validation", best), ("test", "test", test)];
+    let judged = judged.into_iter().filter_map(|(key, name, evaluation)| Some((key, name, evaluation?)));
+    if common.json {
+        let mut result = json!({
+            "event": "result",
+            "output": output,
+            "best_epoch": outcome.best_epoch,
+            "train_seconds": outcome.train_seconds,
+            "frozen_sha256": frozen,
+        });
+        for (key, _, evaluation) in judged {
+            for (name, value) in evaluation_results(key, evaluation) {
+                result[name] = value;
+            }
+        }
+        return line(result);
+    }
+    let rows = outcome.steps.len();
+    line(format!("Trained {rows} steps in {:.1} s; epoch {} is the best.", outcome.train_seconds, outcome.best_epoch))?;
+    line(format!("Frozen tensors did not change (SHA-256 {}).", &frozen[..16]))?;
+    for (_, name, evaluation) in judged {
+        line(format!("\n{name}: accuracy {}, loss {:.4}", accuracy(&evaluation.metrics), evaluation.loss))?;
+        line(table(&evaluation.metrics).trim_end())?;
+    }
+    line(format!("\nSaved to {}. Next: distune predict --model {} \"your text\"", output.display(), output.display()))
+}

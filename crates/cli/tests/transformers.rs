@@ -1,0 +1,75 @@
+//! A saved run loads in Transformers without complaint and gives the same logits. Skipped, loudly, where Python has no
+//! `transformers` and `torch`; `DISTUNE_PYTHON` names another Python.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Reads texts, one JSON array, and prints label and logits of each; on standard error, what Transformers has to say.
+const SCRIPT: &str = r#"
+import json, sys, torch, transformers
+transformers.logging.set_verbosity_info()
+m, info = transformers.AutoModelForSequenceClassification.from_pretrained(sys.argv[1], output_loading_info=True)
+assert not any(info[k] for k in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+m.eval()
+tok = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
+out = []
+with torch.no_grad():
+    for t in json.load(sys.stdin):
+        x = tok(t, truncation=True, max_length=128, return_tensors="pt")
+        logits = m(input_ids=x["input_ids"], attention_mask=x["attention_mask"]).logits[0]
+        out.append({"label": m.config.id2label[int(logits.argmax())], "logits": logits.tolist()})
+print(json.dumps(out))
+"#;
+
+#[test]
+fn a_run_loads_in_transformers() {
+    let python = std::env::var("DISTUNE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let probe = Command::new(&python).args(["-c", "import torch, transformers"]).output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        // past the test harness, which hides what a passing test prints
+        let text = "SKIPPED: no torch and transformers in Python; set DISTUNE_PYTHON to a Python that has them";
+        writeln!(std::io::stderr(), "{text}").unwrap();
+        return;
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let directory = tempfile::tempdir().unwrap();
+    let rows = std::fs::read_to_string(root.join("assets/reviews/train.tsv")).unwrap();
+    let some: Vec<&str> = rows.lines().take(161).collect();
+    for split in ["train.tsv", "dev.tsv"] {
+        std::fs::write(directory.path().join(split), some.join("\n")).unwrap();
+    }
+    let run = directory.path().join("run");
+    let mut train = Command::new(env!("CARGO_BIN_EXE_distune"));
+    train.args(["train", "--epochs", "1", "--quiet", "--data"]).arg(directory.path()).arg("--output").arg(&run);
+    assert!(train.status().unwrap().success());
+
+    let texts: Vec<&str> = some[1..41].iter().map(|row| row.split('\t').next().unwrap()).collect();
+    let mut predict = Command::new(env!("CARGO_BIN_EXE_distune"));
+    let output = predict.args(["predict", "--json", "--logits", "--model"]).arg(&run).args(&texts).output().unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let ours: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+
+    let mut script = Command::new(&python);
+    script.args(["-c", SCRIPT]).arg(&run).env("HF_HUB_OFFLINE", "1");
+    let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    serde_json::to_writer(script.stdin.take().unwrap(), &texts).unwrap();
+    let output = script.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for complaint in ["newly initialized", "not used", "MISSING", "UNEXPECTED"] {
+        assert!(!said.contains(complaint), "{said}");
+    }
+    let theirs: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((ours.len(), theirs.len()), (texts.len(), texts.len()));
+    let logits = |x: &Value| x["logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours["label"], theirs["label"]);
+        for (x, y) in logits(ours).iter().zip(logits(theirs)) {
+            // f32 sums in another order
+            assert!((x - y).abs() < 1e-4, "{ours}\n{theirs}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Rows of text and label: reading them, splitting them, class ids, packed batches.
+//!
+//! [`read_splits`] turns what the user points at into [`Table`]s, [`LabelMap`] gives the classes their ids,
+//! [`Dataset`] has texts with class ids, [`Examples`] token ids with class ids, [`Batch`] is what an engine eats. Called by
+//! `train`, `eval` and the command line.
+
+mod batch;
+mod columns;
+mod examples;
+mod labels;
+mod read;
+mod splits;
+#[cfg(test)]
+mod tests;
+
+pub use batch::Batch;
+pub use columns::{Columns, Labels};
+pub use examples::{Examples, check_ids};
+pub use labels::{Dataset, LabelMap};
+pub use read::{Table, read_bytes, read_file};
+pub use splits::{Splits, read_splits};
+
+/// `"a", "b", "c" and 4 more`: names for a message, each cut at 40 characters, at most `most` of them.
+fn quoted<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    let cut = |name: &str| match name.char_indices().nth(40) {
+        Some((at, _)) => format!("{:?}...", &name[..at]),
+        None => format!("{name:?}"),
+    };
+    let shown: Vec<String> = names.iter().take(most).map(|name| cut(name.as_ref())).collect();
+    let rest = names.len().saturating_sub(most);
+    if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }
+}

@@ -1,0 +1,149 @@
+//! Tests of `splits`.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use super::*;
+
+const SEED: u64 = 42;
+
+/// A directory with the files given.
+fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+}
+
+/// Reads a directory with the files given, columns guessed.
+fn read(files: &[(&str, &str)]) -> crate::Result<Splits> {
+    read_splits(directory(files).path(), &Columns::default(), SEED)
+}
+
+const ROWS: &str = "sentence\tlabel\na\t0\nb\t1\n";
+
+#[test]
+fn a_glue_directory_is_read_and_its_bare_test_file_skipped() {
+    let test = ("test.tsv", "index\tsentence\n0\ta\n");
+    let splits = read(&[("train.tsv", ROWS), ("dev.tsv", ROWS), test, ("README.md", "")]).unwrap();
+    assert_eq!(splits.train.unwrap().len(), 2);
+    assert_eq!(splits.validation.unwrap().len(), 2);
+    assert_eq!(splits.test, None);
+    let [guess, skipped] = &splits.notes[..] else { unreachable!("{:?}", splits.notes) };
+    assert!(guess.ends_with("train.tsv: text column \"sentence\", label column \"label\", from the header"), "{guess}");
+    assert!(skipped.ends_with("test.tsv: skipped, it has no label column"), "{skipped}");
+}
+
+#[test]
+fn test_rows_of_unknown_label_are_skipped() {
+    let splits = read(&[("train.tsv", ROWS), ("test.csv", "sentence,label\na,-1\nb,-1\n")]).unwrap();
+    assert_eq!((splits.validation, splits.test), (None, None));
+    assert!(splits.notes[1].contains("all its labels are -1"), "{:?}", splits.notes);
+}
+
+#[test]
+fn other_names_and_columns_are_read() {
+    for name in ["validation.csv", "val.csv", "dev.csv"] {
+        let splits = read(&[("train.tsv", ROWS), (name, "text,label\na,0\n"), ("test.tsv", ROWS)]).unwrap();
+        assert_eq!((splits.validation.unwrap().len(), splits.test.unwrap().len()), (1, 2));
+        assert!(splits.notes[1].contains("text column \"text\""), "{:?}", splits.notes);
+    }
+    let named = read_splits(directory(&[("train.tsv", ROWS)]).path(), &columns("sentence", "label"), SEED).unwrap();
+    assert!(named.notes.is_empty(), "{:?}", named.notes);
+}
+
+#[test]
+fn directories_that_cannot_be_used() {
+    let missing = message(read_splits(Path::new("nowhere"), &Columns::default(), SEED));
+    assert_eq!(missing, "nowhere: no such file or directory. Check the path");
+    let bare = message(read(&[("training.tsv", ROWS), ("b.txt", "")]));
+    assert!(bare.contains("no train file; found: \"b.txt\", \"training.tsv\". Looked for train.tsv"), "{bare}");
+    assert!(message(read(&[])).contains("no train file; found: the directory is empty"));
+    let two = message(read(&[("train.tsv", ROWS), ("dev.tsv", ROWS), ("val.csv", ROWS)]));
+    assert!(two.contains("\"dev.tsv\", \"val.csv\" are all the validation split, expected one file"), "{two}");
+    let unlabelled = message(read(&[("train.tsv", ROWS), ("dev.tsv", "sentence\tx\na\tb\n")]));
+    assert!(unlabelled.contains("dev.tsv: no label column found"), "{unlabelled}");
+}
+
+/// 300 rows in three classes of 200, 90 and 10; every tenth text occurs twice in a row, once with another label.
+fn reviews() -> String {
+    let mut file = "text\tlabel\n".to_owned();
+    for row in 0..300 {
+        let text = if row % 10 == 1 { row - 1 } else { row };
+        let label = ["common", "rare", "odd"][usize::from(row >= 200) + usize::from(row >= 290)];
+        file += &format!("text {text}\t{}\n", if row == 11 { "rare" } else { label });
+    }
+    file
+}
+
+/// The three tables of a split file.
+fn split_reviews(seed: u64) -> [Table; 3] {
+    let directory = directory(&[("reviews.tsv", &reviews())]);
+    let splits = read_splits(&directory.path().join("reviews.tsv"), &Columns::default(), seed).unwrap();
+    assert!(splits.notes[1].contains("its 300 rows were split at random within each class"), "{:?}", splits.notes);
+    [splits.train.unwrap(), splits.validation.unwrap(), splits.test.unwrap()]
+}
+
+#[test]
+fn one_file_is_split_by_class() {
+    let tables = split_reviews(SEED);
+    assert_eq!(tables.each_ref().map(Table::len), [240, 30, 30]);
+    for (table, of_ten) in tables.iter().zip([8, 1, 1]) {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        table.labels.iter().for_each(|label| *counts.entry(label).or_default() += 1);
+        // One row has a label other than its text's class.
+        assert!(counts["common"].abs_diff(20 * of_ten) <= 1, "{counts:?}");
+        assert!(counts["rare"].abs_diff(9 * of_ten) <= 1, "{counts:?}");
+        assert_eq!(counts["odd"], of_ten);
+    }
+    let mut lines: Vec<u64> = tables.iter().flat_map(|table| table.lines.clone()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, (2..302).collect::<Vec<_>>(), "every row is in one split");
+    let all = reviews();
+    let written: Vec<&str> = all.lines().collect();
+    for table in &tables {
+        assert!(table.lines.is_sorted());
+        for ((text, label), &line) in table.texts.iter().zip(&table.labels).zip(&table.lines) {
+            assert_eq!(format!("{text}\t{label}"), written[line as usize - 1]);
+        }
+    }
+}
+
+#[test]
+fn equal_texts_stay_together() {
+    for seed in 0..20 {
+        let [train, validation, test] =
+            split_reviews(seed).map(|table| table.texts.into_iter().collect::<HashSet<_>>());
+        assert!(train.is_disjoint(&validation) && train.is_disjoint(&test) && validation.is_disjoint(&test));
+    }
+}
+
+#[test]
+fn the_seed_decides() {
+    assert_eq!(split_reviews(1).map(|table| table.lines), split_reviews(1).map(|table| table.lines));
+    assert_ne!(split_reviews(1)[1].lines, split_reviews(2)[1].lines);
+}
+
+/// This seed's lines, so that an update of a crate cannot change everyone's splits unnoticed.
+#[test]
+fn the_split_is_the_same_on_every_machine() {
+    assert_eq!(split_reviews(SEED)[1].lines[..5], [5, 32, 33, 42, 43]);
+}
+
+#[test]
+fn classes_keep_rows_to_train_on() {
+    let path = |directory: &tempfile::TempDir| directory.path().join("a.tsv");
+    let few = directory(&[("a.tsv", ROWS)]);
+    let splits = read_splits(&path(&few), &Columns::default(), SEED).unwrap();
+    assert_eq!((splits.train.unwrap().len(), splits.validation, splits.test), (2, None, None));
+
+    // A class that is one text, many times over, cannot be divided; nor does the other class make up for it.
+    let same = format!("text\tlabel\n{}{}", "same\tbad\n".repeat(500), "good\tgood\n".repeat(5));
+    let rows: String = (0..20).map(|row| format!("{row}\tgood\n")).collect();
+    let same = directory(&[("a.tsv", &(same + &rows))]);
+    let splits = read_splits(&path(&same), &Columns::default(), SEED).unwrap();
+    let (validation, test) = (splits.validation.unwrap(), splits.test.unwrap());
+    assert!(validation.len() <= 3 && test.len() <= 3 && validation.labels[0] == "good");
+    assert_eq!(splits.train.unwrap().len(), 525 - validation.len() - test.len());
+}

@@ -1,0 +1,17 @@
+//! Fine-tunes DistilBERT-family encoders for text classification on CPUs.
+//!
+//! The way of the data: [`data`] reads rows, [`tokenize`] makes token ids, [`data::Batch`] packs them, an
+//! [`engine::Engine`] computes logits and training steps, [`train`] runs the epochs, [`eval`] judges, [`run`] writes
+//! the directory that Transformers loads, [`predict`] uses it.
+
+pub mod data;
+pub mod engine;
+mod error;
+pub mod eval;
+pub mod model;
+pub mod predict;
+pub mod run;
+pub mod tokenize;
+pub mod train;
+
+pub use error::{Error, Result};

@@ -1,0 +1,82 @@
+//! The forward pass. `backward.rs` is this file reversed.
+//!
+//! Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
+
+use distune_kernels as k;
+use distune_kernels::{Heads, Real, Site};
+
+use crate::model::activations::{Activations, BlockActivations, Pass, sized};
+use crate::model::weights::{Block, Embeddings, Head, Parameters};
+
+/// Computes `a.logits [B, C]`. The last block computes queries, attention output and feed-forward for first
+/// tokens only: the head reads nothing else.
+pub fn forward<T: Real>(a: &mut Activations<T>, weights: &Parameters<T>, pass: Pass) {
+    let config = pass.config;
+    a.blocks.resize_with(pass.slot(config.n_layers - 1) + 1, BlockActivations::default);
+    embeddings(a, weights.embeddings(), pass);
+    for i in 0..config.n_layers {
+        let slot = &mut a.blocks[pass.slot(i)];
+        std::mem::swap(&mut slot.input, &mut a.output);
+        block(slot, &mut a.output, weights.block(i), pass, i);
+    }
+    head(a, weights.head(), pass);
+}
+
+/// `a.output [T, D] = dropout(layer_norm(word + position))`
+fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T]>, pass: Pass) {
+    let Pass { config, batch, .. } = pass;
+    let (tokens, d) = (batch.tokens(), config.dim);
+    let sum = sized(&mut a.embeddings_normalized, tokens * d);
+    k::embed(sum, &batch.ids, &batch.offsets, w.words, w.positions, d);
+    let (output, rstd) = (sized(&mut a.output, tokens * d), sized(&mut a.embeddings_rstd, tokens));
+    k::layer_norm(output, sum, rstd, &[], w.norm.gamma, w.norm.beta);
+    pass.dropout(config.dropout, 0, Site::Embeddings).apply(output, d);
+}
+
+/// `output [Q, D]` of block `i`, whose input is `a.input [T, D]`.
+fn block<T: Real>(a: &mut BlockActivations<T>, output: &mut Vec<T>, w: Block<&[T]>, pass: Pass, i: usize) {
+    let Pass { config, batch, .. } = pass;
+    let (d, f, tokens) = (config.dim, config.hidden_dim, batch.tokens());
+    if i + 1 == config.n_layers {
+        let firsts = &batch.offsets[..batch.sequences()];
+        k::gather_rows(sized(&mut a.first, firsts.len() * d), &a.input, firsts, d);
+        a.queries = (0..=batch.sequences()).collect();
+    } else {
+        a.first.clear();
+        a.queries.clone_from(&batch.offsets);
+    }
+    let residual = if a.first.is_empty() { &a.input } else { &a.first };
+    let rows = residual.len() / d;
+
+    // attention
+    k::linear(sized(&mut a.q, rows * d), residual, w.q.weight, w.q.bias);
+    k::linear(sized(&mut a.kv, tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias);
+    let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width: d };
+    let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention);
+    k::attention(sized(&mut a.context, rows * d), &a.q, &a.kv, heads, &dropout);
+    let sum = sized(&mut a.attention_normalized, rows * d);
+    k::linear(sum, &a.context, w.out.weight, w.out.bias);
+    let (hidden, rstd) = (sized(&mut a.hidden, rows * d), sized(&mut a.attention_rstd, rows));
+    k::layer_norm(hidden, sum, rstd, residual, w.attention_norm.gamma, w.attention_norm.beta);
+
+    // feed-forward network
+    k::linear(sized(&mut a.lin1, rows * f), &a.hidden, w.lin1.weight, w.lin1.bias);
+    k::gelu(sized(&mut a.activated, rows * f), &a.lin1);
+    let sum = sized(&mut a.output_normalized, rows * d);
+    k::linear(sum, &a.activated, w.lin2.weight, w.lin2.bias);
+    pass.dropout(config.dropout, i + 1, Site::FeedForward).apply(sum, d);
+    let (output, rstd) = (sized(output, rows * d), sized(&mut a.output_rstd, rows));
+    k::layer_norm(output, sum, rstd, &a.hidden, w.output_norm.gamma, w.output_norm.beta);
+}
+
+/// `a.logits [B, C] = classifier(dropout(relu(pre_classifier(first tokens))))`
+fn head<T: Real>(a: &mut Activations<T>, w: Head<&[T]>, pass: Pass) {
+    let config = pass.config;
+    let pooled = sized(&mut a.pooled, a.output.len());
+    k::linear(pooled, &a.output, w.pre_classifier.weight, w.pre_classifier.bias);
+    k::relu(pooled);
+    a.dropped.clone_from(&a.pooled);
+    pass.dropout(config.seq_classif_dropout, 0, Site::Classifier).apply(&mut a.dropped, config.dim);
+    let logits = sized(&mut a.logits, a.output.len() / config.dim * config.labels.len());
+    k::linear(logits, &a.dropped, w.classifier.weight, w.classifier.bias);
+}

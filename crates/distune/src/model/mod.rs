@@ -1,0 +1,25 @@
+//! The model: its config, the weight table, loading and saving, forward and backward pass.
+
+pub mod activations;
+pub mod backward;
+mod config;
+mod files;
+pub mod forward;
+mod load;
+mod save;
+pub mod weights;
+
+pub use config::Config;
+pub use files::{Embedded, ModelFiles};
+pub use save::{save, write};
+
+use weights::Parameters;
+
+/// A DistilBERT classifier in f32.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its shape and class names.
+    pub config: Config,
+    /// Its parameters.
+    pub weights: Parameters<f32>,
+}

@@ -1,0 +1,49 @@
+//! Models out: a directory that Transformers loads.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize_to_file};
+
+use crate::model::Model;
+use crate::{Error, Result};
+
+/// Writes `config.json`, `model.safetensors` (f32) and the tokenizer's files into an existing directory.
+///
+/// # Errors
+/// [`Error::File`] when a file cannot be written.
+pub fn save(directory: &Path, model: &Model, tokenizer: &[(String, Vec<u8>)]) -> Result<()> {
+    let path = directory.join("model.safetensors");
+    let failed = |e: &dyn std::fmt::Display| Error::file(&path, format!("cannot write: {e}"), "Check the free space");
+    let mut views = Vec::new();
+    for tensor in model.weights.table().tensors() {
+        // safetensors are little-endian; so is every machine that this has been run on
+        let bytes = bytemuck::cast_slice(model.weights.tensor(tensor));
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(|e| failed(&e))?;
+        views.push((tensor.name.as_str(), view));
+    }
+    // Transformers refuses a file without this key
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    serialize_to_file(views, Some(metadata), &path).map_err(|e| failed(&e))?;
+    File::open(&path).and_then(|f| f.sync_all()).map_err(|e| Error::io(&path, "write", &e))?;
+    write(&directory.join("config.json"), model.config.to_json().as_bytes())?;
+    for (name, contents) in tokenizer {
+        write(&directory.join(name), contents)?;
+    }
+    Ok(())
+}
+
+/// Writes a whole file and waits until it is on the disk.
+///
+/// # Errors
+/// [`Error::File`] that names it.
+pub fn write(path: &Path, contents: &[u8]) -> Result<()> {
+    let result = File::create(path).and_then(|mut file| {
+        file.write_all(contents)?;
+        file.sync_all()
+    });
+    result.map_err(|e| Error::io(path, "write", &e))
+}

@@ -1,0 +1,77 @@
+//! Texts to token ids, by the model's own `tokenizer.json`. Called by `train`, `eval`, prediction and serving.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use crate::{Error, Result};
+
+/// A text as token ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids with the special ones, at least those and at most the maximum length.
+    pub ids: Vec<u32>,
+    /// Whether the end of the text was cut off.
+    pub truncated: bool,
+}
+
+/// A tokenizer that cuts texts at a maximum length and never pads.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    path: PathBuf,
+    inner: tokenizers::Tokenizer,
+    max_length: usize,
+}
+
+impl Tokenizer {
+    /// Reads the bytes of a `tokenizer.json`; `path` is for messages. Truncation and padding written in the file give
+    /// way to ours: the end is cut off so that at most `max_length` tokens remain, special ones included.
+    ///
+    /// # Errors
+    /// A file that is no tokenizer; a `max_length` below 3, or that leaves no room between the special tokens.
+    pub fn from_bytes(path: &Path, tokenizer_json: &[u8], max_length: usize) -> Result<Self> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(|error| {
+            let hint = "Expected the tokenizer.json of a fast Hugging Face tokenizer";
+            Error::file(path, format!("not a readable tokenizer: {error}"), hint)
+        })?;
+        let special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        let least = special.saturating_add(1).max(3);
+        if max_length < least {
+            let expected = format!("{least} or more, room for the {special} special tokens and one of the text");
+            return Err(Error::value("recipe", "max_length", expected, max_length));
+        }
+        inner.with_padding(None);
+        let truncation = TruncationParams {
+            direction: TruncationDirection::Right,
+            max_length,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+        };
+        inner
+            .with_truncation(Some(truncation))
+            .map_err(|error| Error::file(path, format!("cannot truncate at {max_length} tokens: {error}"), ""))?;
+        Ok(Self { path: path.to_owned(), inner, max_length })
+    }
+
+    /// Encodes texts on all threads, in order.
+    ///
+    /// # Errors
+    /// A text that the tokenizer has no ids for, not even that of an unknown word: the file is damaged.
+    pub fn encode(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<Encoded>> {
+        texts.par_iter().map(|text| self.encode_one(text.as_ref())).collect()
+    }
+
+    /// Tokens of an encoded text, at most.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Encodes one text.
+    fn encode_one(&self, text: &str) -> Result<Encoded> {
+        let encoding = self.inner.encode_fast(text, true).map_err(|error| {
+            Error::file(&self.path, format!("cannot encode a text: {error}"), "Check that the file is complete")
+        })?;
+        Ok(Encoded { ids: encoding.get_ids().to_vec(), truncated: !encoding.get_overflowing().is_empty() })
+    }
+}

@@ -1,0 +1,197 @@
+//! The recipe: every setting of a training, saved with the run.
+
+use distune_kernels::{Decay, LossOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::StepOptions;
+use crate::train::{LinearSchedule, Unfreeze};
+use crate::{Error, Result};
+
+/// The optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay.
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// Plain Adam; weight decay is an L2 penalty.
+    #[serde(rename = "adam")]
+    Adam,
+}
+
+/// Settings of a training, under the names of Transformers' `TrainingArguments` where one exists.
+///
+/// The [`Default`] is theirs; [`Recipe::recommended`] is what the program uses when nothing is said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// What trains.
+    pub unfreeze: Unfreeze,
+    /// Passes over the training rows.
+    pub num_train_epochs: usize,
+    /// Rows of an optimizer step.
+    pub per_device_train_batch_size: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Steps of linear warmup; below 1, a share of all steps.
+    pub warmup_steps: f64,
+    /// Weight decay, on everything but biases and layer norms.
+    pub weight_decay: f64,
+    /// Which optimizer.
+    pub optim: Optimizer,
+    /// Decay rate of the first moment.
+    pub adam_beta1: f64,
+    /// Decay rate of the second moment.
+    pub adam_beta2: f64,
+    /// Added to the square root of the second moment.
+    pub adam_epsilon: f64,
+    /// Limit of the global gradient norm; 0 for none.
+    pub max_grad_norm: f64,
+    /// Label smoothing.
+    pub label_smoothing_factor: f64,
+    /// Longest text in tokens, `[CLS]` and `[SEP]` included; longer ones are truncated.
+    pub max_seq_length: usize,
+    /// Seed of a new head, the shuffling, the dropout and a split of the rows.
+    pub seed: u64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            unfreeze: Unfreeze::All,
+            num_train_epochs: 3,
+            per_device_train_batch_size: 8,
+            learning_rate: 5e-5,
+            warmup_steps: 0.0,
+            weight_decay: 0.0,
+            optim: Optimizer::AdamW,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            label_smoothing_factor: 0.0,
+            max_seq_length: 128,
+            seed: 42,
+        }
+    }
+}
+
+impl Recipe {
+    /// Good for the bundled encoder on a few thousand to a hundred thousand sentences; `docs/LOG.md` has the search.
+    pub fn recommended() -> Self {
+        Self {
+            unfreeze: Unfreeze::Blocks(6),
+            num_train_epochs: 2,
+            per_device_train_batch_size: 32,
+            learning_rate: 1e-4,
+            warmup_steps: 0.06,
+            weight_decay: 0.01,
+            ..Self::default()
+        }
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Value`] that names the key.
+    pub fn check(&self) -> Result<()> {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let not_negative = |x: f64| x.is_finite() && x >= 0.0;
+        let below_1 = |x: f64| (0.0..1.0).contains(&x);
+        let at_least = |key: &'static str, least: usize, found: usize| {
+            (key, found >= least, format!("{least} or more"), found.to_string())
+        };
+        let number = |key: &'static str, good: bool, expected: &str, found: f64| {
+            (key, good, expected.to_owned(), found.to_string())
+        };
+        let checks = [
+            at_least("num_train_epochs", 1, self.num_train_epochs),
+            at_least("per_device_train_batch_size", 1, self.per_device_train_batch_size),
+            at_least("max_seq_length", 3, self.max_seq_length),
+            number("learning_rate", positive(self.learning_rate), "a number above 0", self.learning_rate),
+            number("warmup_steps", not_negative(self.warmup_steps), "0 or more", self.warmup_steps),
+            number("weight_decay", not_negative(self.weight_decay), "0 or more", self.weight_decay),
+            number("adam_beta1", below_1(self.adam_beta1), "0 or more and below 1", self.adam_beta1),
+            number("adam_beta2", below_1(self.adam_beta2), "0 or more and below 1", self.adam_beta2),
+            number("adam_epsilon", positive(self.adam_epsilon), "a number above 0", self.adam_epsilon),
+            number("max_grad_norm", not_negative(self.max_grad_norm), "0 or more", self.max_grad_norm),
+            number(
+                "label_smoothing_factor",
+                below_1(self.label_smoothing_factor),
+                "0 or more and below 1",
+                self.label_smoothing_factor,
+            ),
+        ];
+        match checks.into_iter().find(|(_, good, ..)| !good) {
+            Some((key, _, expected, found)) => Err(Error::value("recipe", key, expected, found)),
+            None => Ok(()),
+        }
+    }
+
+    /// Steps of an epoch of `rows` rows; the last batch may be smaller.
+    pub fn steps_per_epoch(&self, rows: usize) -> usize {
+        rows.div_ceil(self.per_device_train_batch_size)
+    }
+
+    /// The learning rates of a training on `rows` rows.
+    pub fn schedule(&self, rows: usize) -> LinearSchedule {
+        let total_steps = self.steps_per_epoch(rows) * self.num_train_epochs;
+        let warmup =
+            if self.warmup_steps < 1.0 { (self.warmup_steps * total_steps as f64).ceil() } else { self.warmup_steps };
+        LinearSchedule { peak: self.learning_rate, warmup_steps: warmup as usize, total_steps }
+    }
+
+    /// What an engine needs of it.
+    pub fn step_options(&self) -> StepOptions {
+        StepOptions {
+            seed: self.seed,
+            beta1: self.adam_beta1,
+            beta2: self.adam_beta2,
+            epsilon: self.adam_epsilon,
+            weight_decay: self.weight_decay,
+            decay: match self.optim {
+                Optimizer::AdamW => Decay::Decoupled,
+                Optimizer::Adam => Decay::Penalty,
+            },
+            max_grad_norm: self.max_grad_norm,
+            loss: LossOptions { class_weights: Vec::new(), label_smoothing: self.label_smoothing_factor },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts.
+    #[test]
+    fn defaults_are_those_of_training_arguments() {
+        let recipe = serde_json::to_value(Recipe::default()).unwrap();
+        let theirs = serde_json::json!({
+            "unfreeze": "all", "num_train_epochs": 3, "per_device_train_batch_size": 8, "learning_rate": 5e-5,
+            "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
+            "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "max_seq_length": 128, "seed": 42,
+        });
+        assert_eq!(recipe, theirs);
+        assert_eq!(serde_json::from_value::<Recipe>(theirs).unwrap(), Recipe::default());
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let bad = |change: fn(&mut Recipe)| {
+            let mut recipe = Recipe::default();
+            change(&mut recipe);
+            recipe.check().unwrap_err().to_string()
+        };
+        assert_eq!(bad(|r| r.num_train_epochs = 0), "recipe: num_train_epochs: expected 1 or more, found 0");
+        assert_eq!(bad(|r| r.learning_rate = f64::NAN), "recipe: learning_rate: expected a number above 0, found NaN");
+        assert_eq!(bad(|r| r.adam_beta2 = 1.0), "recipe: adam_beta2: expected 0 or more and below 1, found 1");
+    }
+
+    #[test]
+    fn warmup_is_a_share_or_a_number_of_steps() {
+        let warmup = |warmup_steps, rows| Recipe { warmup_steps, ..Recipe::default() }.schedule(rows).warmup_steps;
+        // 3 epochs of 13 steps
+        assert_eq!((warmup(0.1, 100), warmup(7.0, 100), warmup(0.0, 100)), (4, 7, 0));
+    }
+}

@@ -1,0 +1,255 @@
+//! Scaled dot-product attention (Vaswani et al. 2017) over packed sequences, forward and backward.
+//!
+//! For each sequence and head: `P = softmax(Q Kᵀ / sqrt(D / H))`, `context = dropout(P) V`. The backward pass computes
+//! P again from Q and K, a block of query rows at a time, so memory grows with the length, not with its square.
+
+use rayon::prelude::*;
+
+use crate::isa::vectorize;
+use crate::parallel::Strided;
+use crate::small_matmul::{padded, small_matmul};
+use crate::{Dropout, Real};
+
+/// Query rows that are in work at once.
+const QUERY_BLOCK: usize = 32;
+
+/// Which rows belong to which sequence, and how a row is divided into heads.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads<'a> {
+    /// `[B + 1]`: the query rows of each sequence, either all of its tokens or only the first ones.
+    pub queries: &'a [usize],
+    /// `[B + 1]`: the tokens of each sequence.
+    pub keys: &'a [usize],
+    /// H; divides the width.
+    pub count: usize,
+    /// D, the width of a query row; head h has columns `h * D / H..(h + 1) * D / H`.
+    pub width: usize,
+}
+
+/// One head of one sequence.
+#[derive(Clone, Copy)]
+struct Task {
+    head: usize,
+    /// First query row and number of query rows.
+    query: usize,
+    queries: usize,
+    /// First token and number of tokens.
+    key: usize,
+    keys: usize,
+}
+
+impl Heads<'_> {
+    fn tasks(&self) -> Vec<Task> {
+        let sequences = self.queries.windows(2).zip(self.keys.windows(2));
+        let spans = sequences.map(|(q, k)| (q[0], q[1] - q[0], k[0], k[1] - k[0]));
+        let heads =
+            |(query, queries, key, keys)| (0..self.count).map(move |head| Task { head, query, queries, key, keys });
+        spans.flat_map(heads).collect()
+    }
+
+    /// D / H
+    fn head_width(&self) -> usize {
+        self.width / self.count
+    }
+
+    /// The dropout row of a query: the same number whether all queries are computed or only the first.
+    fn dropout_row(&self, task: Task, query: usize) -> u64 {
+        ((task.key + query) * self.count + task.head) as u64
+    }
+}
+
+/// `context [Tq, D]` from the queries `q [Tq, D]` and the keys and values `kv [T, 2D]` (keys first). Overwrites `context`.
+pub fn attention<T: Real>(context: &mut [T], q: &[T], kv: &[T], heads: Heads, dropout: &Dropout) {
+    assert!(context.len() == q.len() && heads.width.is_multiple_of(heads.count));
+    let context = Strided::new(context, heads.width);
+    heads.tasks().into_par_iter().for_each_init(Scratch::default, |scratch, task| {
+        vectorize(|| forward_head(&context, q, kv, heads, dropout, task, scratch));
+    });
+}
+
+/// Backward of [`attention`]. Overwrites `dq [Tq, D]` and `dkv [T, 2D]`.
+pub fn attention_backward<T: Real>(
+    dq: &mut [T],
+    dkv: &mut [T],
+    dcontext: &[T],
+    q: &[T],
+    kv: &[T],
+    heads: Heads,
+    dropout: &Dropout,
+) {
+    assert!(dq.len() == q.len() && dkv.len() == kv.len() && dcontext.len() == q.len());
+    let (dq, dkv) = (Strided::new(dq, heads.width), Strided::new(dkv, 2 * heads.width));
+    heads.tasks().into_par_iter().for_each_init(Scratch::default, |scratch, task| {
+        vectorize(|| backward_head(&dq, &dkv, dcontext, q, kv, heads, dropout, task, scratch));
+    });
+}
+
+/// Buffers of one thread; each holds padded rows.
+#[derive(Default)]
+struct Scratch<T> {
+    keys: Vec<T>,
+    keys_transposed: Vec<T>,
+    values: Vec<T>,
+    values_transposed: Vec<T>,
+    queries: Vec<T>,
+    dcontext: Vec<T>,
+    probabilities: Vec<T>,
+    dropped: Vec<T>,
+    dscores: Vec<T>,
+    rows: Vec<T>,
+    dkeys: Vec<T>,
+    dvalues: Vec<T>,
+}
+
+#[inline(always)]
+fn forward_head<T: Real>(
+    context: &Strided<T>,
+    q: &[T],
+    kv: &[T],
+    heads: Heads,
+    dropout: &Dropout,
+    task: Task,
+    s: &mut Scratch<T>,
+) {
+    let (d, width) = (heads.width, heads.head_width());
+    let (n, columns) = (task.keys, padded(task.keys));
+    let (k, v) = (&kv[task.key * 2 * d + task.head * width..], &kv[task.key * 2 * d + d + task.head * width..]);
+    copy_transposed(&mut s.keys_transposed, k, 2 * d, [n, width]);
+    copy_rows(&mut s.values, v, 2 * d, [n, width]);
+    for first in (0..task.queries).step_by(QUERY_BLOCK) {
+        let rows = QUERY_BLOCK.min(task.queries - first);
+        let q = &q[(task.query + first) * d + task.head * width..];
+        probabilities(&mut s.probabilities, q, d, &s.keys_transposed, [rows, n, width]);
+        if !dropout.is_none() {
+            for (r, p) in s.probabilities.chunks_exact_mut(columns).enumerate() {
+                dropout.apply_row(&mut p[..n], heads.dropout_row(task, first + r));
+            }
+        }
+        resize(&mut s.rows, rows * padded(width));
+        small_matmul(&mut s.rows, (&s.probabilities, [columns, 1]), &s.values, [rows, padded(width), n], false);
+        write_rows(context, task.query + first, task.head * width, width, &s.rows);
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)] // the two outputs and four inputs of the formula
+fn backward_head<T: Real>(
+    dq: &Strided<T>,
+    dkv: &Strided<T>,
+    dcontext: &[T],
+    q: &[T],
+    kv: &[T],
+    heads: Heads,
+    dropout: &Dropout,
+    task: Task,
+    s: &mut Scratch<T>,
+) {
+    let (d, width) = (heads.width, heads.head_width());
+    let (n, columns, padded_width) = (task.keys, padded(task.keys), padded(width));
+    let column = task.head * width;
+    let (k, v) = (&kv[task.key * 2 * d + column..], &kv[task.key * 2 * d + d + column..]);
+    copy_transposed(&mut s.keys_transposed, k, 2 * d, [n, width]);
+    copy_rows(&mut s.keys, k, 2 * d, [n, width]);
+    copy_transposed(&mut s.values_transposed, v, 2 * d, [n, width]);
+    for gradient in [&mut s.dkeys, &mut s.dvalues] {
+        resize(gradient, n * padded_width);
+        gradient.fill(T::ZERO);
+    }
+    for first in (0..task.queries).step_by(QUERY_BLOCK) {
+        let rows = QUERY_BLOCK.min(task.queries - first);
+        let start = (task.query + first) * d + column;
+        let (q, dcontext) = (&q[start..], &dcontext[start..]);
+        copy_rows(&mut s.queries, q, d, [rows, width]);
+        copy_rows(&mut s.dcontext, dcontext, d, [rows, width]);
+        probabilities(&mut s.probabilities, q, d, &s.keys_transposed, [rows, n, width]);
+        // the gradient of the dropped probabilities, then of the scores
+        resize(&mut s.dscores, rows * columns);
+        small_matmul(&mut s.dscores, (dcontext, [d, 1]), &s.values_transposed, [rows, columns, width], false);
+        s.dropped.clear();
+        s.dropped.extend_from_slice(&s.probabilities);
+        if !dropout.is_none() {
+            for r in 0..rows {
+                let row = heads.dropout_row(task, first + r);
+                dropout.apply_row(&mut s.dropped[r * columns..][..n], row);
+                dropout.apply_row(&mut s.dscores[r * columns..][..n], row);
+            }
+        }
+        softmax_backward(&mut s.dscores, &s.probabilities, columns, scale(width));
+        resize(&mut s.rows, rows * padded_width);
+        small_matmul(&mut s.rows, (&s.dscores, [columns, 1]), &s.keys, [rows, padded_width, n], false);
+        write_rows(dq, task.query + first, column, width, &s.rows);
+        small_matmul(&mut s.dkeys, (&s.dscores, [1, columns]), &s.queries, [n, padded_width, rows], true);
+        small_matmul(&mut s.dvalues, (&s.dropped, [1, columns]), &s.dcontext, [n, padded_width, rows], true);
+    }
+    write_rows(dkv, task.key, column, width, &s.dkeys);
+    write_rows(dkv, task.key, d + column, width, &s.dvalues);
+}
+
+/// 1 / sqrt(D / H)
+fn scale<T: Real>(width: usize) -> T {
+    T::from_f64(1.0 / (width as f64).sqrt())
+}
+
+/// `p [rows, padded(n)] = softmax(q · keysᵀ * scale)`, zero in the padding. Overwrites `p`.
+#[inline(always)]
+fn probabilities<T: Real>(p: &mut Vec<T>, q: &[T], stride: usize, keys: &[T], [rows, n, width]: [usize; 3]) {
+    let columns = padded(n);
+    resize(p, rows * columns);
+    small_matmul(p, (q, [stride, 1]), keys, [rows, columns, width], false);
+    let scale = scale::<T>(width);
+    for row in p.chunks_exact_mut(columns) {
+        let max = row[..n].iter().fold(row[0], |max, &x| x.max(max));
+        row.iter_mut().for_each(|x| *x = ((*x - max) * scale).exp());
+        row[n..].fill(T::ZERO);
+        let total = crate::real::lane_sum(row, row, |x, _| x);
+        let inverse = T::ONE / total;
+        row.iter_mut().for_each(|x| *x *= inverse);
+    }
+}
+
+/// `dp` becomes the gradient of the unscaled scores: `p (dp - sum(p dp)) * scale`, row by row.
+#[inline(always)]
+fn softmax_backward<T: Real>(dp: &mut [T], p: &[T], columns: usize, scale: T) {
+    for (dp, p) in dp.chunks_exact_mut(columns).zip(p.chunks_exact(columns)) {
+        let dot = crate::real::lane_sum(dp, p, |dp, p| dp * p);
+        dp.iter_mut().zip(p).for_each(|(dp, p)| *dp = *p * (*dp - dot) * scale);
+    }
+}
+
+/// Makes room; what was there stays, and is overwritten by the caller.
+#[inline(always)]
+fn resize<T: Real>(x: &mut Vec<T>, len: usize) {
+    x.resize(len, T::ZERO);
+}
+
+/// `out [rows, padded(width)] = x`, whose rows are `stride` apart; zero in the padding.
+#[inline(always)]
+fn copy_rows<T: Real>(out: &mut Vec<T>, x: &[T], stride: usize, [rows, width]: [usize; 2]) {
+    resize(out, rows * padded(width));
+    for (r, out) in out.chunks_exact_mut(padded(width)).enumerate() {
+        out[..width].copy_from_slice(&x[r * stride..][..width]);
+        out[width..].fill(T::ZERO);
+    }
+}
+
+/// `out [width, padded(rows)] = xᵀ`; zero in the padding.
+#[inline(always)]
+fn copy_transposed<T: Real>(out: &mut Vec<T>, x: &[T], stride: usize, [rows, width]: [usize; 2]) {
+    let columns = padded(rows);
+    resize(out, width * columns);
+    for (c, out) in out.chunks_exact_mut(columns).enumerate() {
+        for (r, out) in out[..rows].iter_mut().enumerate() {
+            *out = x[r * stride + c];
+        }
+        out[rows..].fill(T::ZERO);
+    }
+}
+
+/// Writes padded `rows` of `width` used columns at (row, column) of `out`.
+#[inline(always)]
+fn write_rows<T: Real>(out: &Strided<T>, row: usize, column: usize, width: usize, rows: &[T]) {
+    for (r, values) in rows.chunks_exact(padded(width)).enumerate() {
+        // SAFETY: each task has a sequence and a head of its own, hence rows and columns of its own.
+        unsafe { out.write(row + r, column, &values[..width]) };
+    }
+}

@@ -1,0 +1,55 @@
+//! Word and position embeddings of packed sequences. Positions follow from the offsets: each sequence starts at 0.
+
+use rayon::prelude::*;
+
+use crate::Real;
+use crate::isa::vectorize;
+use crate::parallel::rows_per_task;
+
+/// `x[t] = words[ids[t]] + positions[position of t in its sequence]`. Overwrites `x [T, D]`.
+///
+/// `words [V, D]`, `positions [P, D]`; `offsets [B + 1]` delimit the sequences.
+pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: &[T], positions: &[T], width: usize) {
+    assert_eq!(x.len(), ids.len() * width);
+    let position = positions_of(offsets);
+    assert_eq!(position.len(), ids.len());
+    let rows = rows_per_task(width);
+    x.par_chunks_mut(rows * width).enumerate().for_each(|(task, x)| {
+        vectorize(|| {
+            for (r, x) in x.chunks_exact_mut(width).enumerate() {
+                let t = task * rows + r;
+                let word = &words[ids[t] as usize * width..][..width];
+                let position = &positions[position[t] * width..][..width];
+                for ((x, word), position) in x.iter_mut().zip(word).zip(position) {
+                    *x = *word + *position;
+                }
+            }
+        });
+    });
+}
+
+/// `dwords[ids[t]] += dx[t]` and `dpositions[position] += dx[t]`, in the order of the tokens; both start from zero.
+pub fn embed_backward<T: Real>(
+    dwords: &mut [T],
+    dpositions: &mut [T],
+    dx: &[T],
+    ids: &[u32],
+    offsets: &[usize],
+    width: usize,
+) {
+    dwords.par_chunks_mut(crate::parallel::ELEMENTS).for_each(|d| d.fill(T::ZERO));
+    dpositions.fill(T::ZERO);
+    vectorize(|| {
+        for ((dx, &id), position) in dx.chunks_exact(width).zip(ids).zip(positions_of(offsets)) {
+            let dword = &mut dwords[id as usize * width..][..width];
+            dword.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
+            let dposition = &mut dpositions[position * width..][..width];
+            dposition.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
+        }
+    });
+}
+
+/// The position of each token in its sequence.
+fn positions_of(offsets: &[usize]) -> Vec<usize> {
+    offsets.windows(2).flat_map(|w| 0..w[1] - w[0]).collect()
+}

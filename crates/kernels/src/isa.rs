@@ -1,0 +1,86 @@
+//! Which instructions the kernels are compiled for, chosen once at run time.
+
+use std::sync::OnceLock;
+
+/// A level of vector instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// x86-64 with AVX-512 (F, VL, BW, DQ).
+    Avx512,
+    /// x86-64 with AVX2.
+    Avx2,
+    /// Whatever the target has without asking: SSE2 on x86-64, NEON on AArch64.
+    Baseline,
+}
+
+impl Isa {
+    /// All levels, best first.
+    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Baseline];
+
+    /// The name that `DISTUNE_ISA` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Baseline => "baseline",
+        }
+    }
+
+    /// Whether this CPU has it.
+    pub fn available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+            }
+            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Baseline => true,
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Self::Baseline
+        }
+    }
+}
+
+/// The level in use: the best that the CPU has, or the one that the environment variable `DISTUNE_ISA` names,
+/// when the CPU has it.
+pub fn isa() -> Isa {
+    static ISA: OnceLock<Isa> = OnceLock::new();
+    *ISA.get_or_init(|| {
+        let forced = std::env::var("DISTUNE_ISA").ok();
+        let wanted = |isa: &Isa| forced.as_deref().is_none_or(|name| name == isa.name());
+        let best = |filter: &dyn Fn(&Isa) -> bool| Isa::ALL.into_iter().find(|i| i.available() && filter(i));
+        best(&wanted).or_else(|| best(&|_| true)).unwrap_or(Isa::Baseline)
+    })
+}
+
+/// Runs `f`, compiled for the level in use: the closure is inlined into a function with those target features, and
+/// its loops are vectorized there. Call it inside a task, around loops over slices.
+#[inline]
+pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    match isa() {
+        // SAFETY: `isa` returns only levels that this CPU has.
+        Isa::Avx512 => return unsafe { avx512(f) },
+        // SAFETY: as above.
+        Isa::Avx2 => return unsafe { avx2(f) },
+        Isa::Baseline => {}
+    }
+    f()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2")]
+fn avx512<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}

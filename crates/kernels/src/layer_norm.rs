@@ -1,0 +1,90 @@
+//! Layer norm over rows (Ba, Kiros & Hinton 2016) of a sum with a residual, and its backward pass.
+
+use rayon::prelude::*;
+
+use crate::Real;
+use crate::isa::vectorize;
+use crate::parallel::{column_sums, rows_per_task};
+use crate::real::lane_sum;
+
+/// DistilBERT's epsilon.
+pub const LAYER_NORM_EPSILON: f64 = 1e-12;
+
+/// `y = gamma * normalized + beta`, `normalized = (s - mean) / sqrt(variance + epsilon)` for each row of
+/// `s = x + residual`.
+///
+/// `x [T, D]` holds `x` before and the normalized rows after; `y [T, D]` and `rstd [T]` (one over the standard
+/// deviation) are overwritten. An empty `residual` stands for zeros.
+pub fn layer_norm<T: Real>(y: &mut [T], x: &mut [T], rstd: &mut [T], residual: &[T], gamma: &[T], beta: &[T]) {
+    let d = gamma.len();
+    assert!(y.len() == x.len() && x.len() == rstd.len() * d && beta.len() == d);
+    assert!(residual.is_empty() || residual.len() == x.len());
+    let rows = rows_per_task(d);
+    let tasks = y.par_chunks_mut(rows * d).zip(x.par_chunks_mut(rows * d)).zip(rstd.par_chunks_mut(rows));
+    tasks.enumerate().for_each(|(task, ((y, x), rstd))| {
+        vectorize(|| {
+            for (r, ((y, x), rstd)) in y.chunks_exact_mut(d).zip(x.chunks_exact_mut(d)).zip(rstd).enumerate() {
+                if !residual.is_empty() {
+                    let residual = &residual[(task * rows + r) * d..][..d];
+                    x.iter_mut().zip(residual).for_each(|(x, residual)| *x += *residual);
+                }
+                *rstd = normalize(x);
+                for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
+                    *y = *x * *gamma + *beta;
+                }
+            }
+        });
+    });
+}
+
+/// Backward of [`layer_norm`]: `dy [T, D]` becomes `ds`, the gradient of both `x` and the residual, in place.
+/// Overwrites `dgamma [D]` and `dbeta [D]`. `normalized` and `rstd` are what the forward pass left.
+///
+/// `ds = rstd (g - mean(g) - normalized * mean(g * normalized))` with `g = gamma * dy`.
+pub fn layer_norm_backward<T: Real>(
+    dy: &mut [T],
+    dgamma: &mut [T],
+    dbeta: &mut [T],
+    normalized: &[T],
+    rstd: &[T],
+    gamma: &[T],
+) {
+    let d = gamma.len();
+    assert!(dy.len() == normalized.len() && dy.len() == rstd.len() * d);
+    column_sums(dgamma, rstd.len(), |sums, row, columns| {
+        let (dy, normalized) = (&dy[row * d..][columns.clone()], &normalized[row * d..][columns]);
+        for ((sum, dy), normalized) in sums.iter_mut().zip(dy).zip(normalized) {
+            *sum += *dy * *normalized;
+        }
+    });
+    column_sums(dbeta, rstd.len(), |sums, row, columns| {
+        sums.iter_mut().zip(&dy[row * d..][columns]).for_each(|(sum, dy)| *sum += *dy);
+    });
+    let rows = rows_per_task(d);
+    let tasks = dy.par_chunks_mut(rows * d).zip(normalized.par_chunks(rows * d)).zip(rstd.par_chunks(rows));
+    tasks.for_each(|((dy, normalized), rstd)| {
+        vectorize(|| {
+            for ((dy, normalized), rstd) in dy.chunks_exact_mut(d).zip(normalized.chunks_exact(d)).zip(rstd) {
+                dy.iter_mut().zip(gamma).for_each(|(dy, gamma)| *dy *= *gamma);
+                let n = T::from_f64(d as f64);
+                let mean = lane_sum(dy, dy, |g, _| g) / n;
+                let slope = lane_sum(dy, normalized, |g, x| g * x) / n;
+                for (dy, normalized) in dy.iter_mut().zip(normalized) {
+                    *dy = *rstd * (*dy - mean - *normalized * slope);
+                }
+            }
+        });
+    });
+}
+
+/// Normalizes a row in place; returns one over its standard deviation.
+#[inline(always)]
+fn normalize<T: Real>(x: &mut [T]) -> T {
+    let n = T::from_f64(x.len() as f64);
+    let mean = lane_sum(x, x, |x, _| x) / n;
+    x.iter_mut().for_each(|x| *x += -mean);
+    let variance = lane_sum(x, x, |x, _| x * x) / n;
+    let rstd = T::ONE / (variance + T::from_f64(LAYER_NORM_EPSILON)).sqrt();
+    x.iter_mut().for_each(|x| *x *= rstd);
+    rstd
+}

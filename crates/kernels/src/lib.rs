@@ -1,0 +1,34 @@
+//! The arithmetic of distune: slices in, slices out. No I/O and no model; the only crate with `unsafe`.
+//!
+//! Every function is generic over [`Real`], so that the code that trains in f32 is the code whose gradients the
+//! tests check by finite differences in f64.
+//!
+//! Legend: B sequences, T tokens (rows), D width, H heads, F feed-forward width, C classes. Matrices are row-major
+//! and written `[rows, columns]`. `dx` is the gradient of the loss with respect to `x`.
+//!
+//! Results do not depend on the number of threads: work is split over outputs, never over a sum.
+
+mod attention;
+mod dropout;
+mod embeddings;
+mod gelu;
+mod isa;
+mod layer_norm;
+mod loss;
+mod matmul;
+mod optimizer;
+mod parallel;
+mod real;
+mod small_matmul;
+
+pub use attention::{Heads, attention, attention_backward};
+pub use dropout::{Dropout, Site};
+pub use embeddings::{embed, embed_backward};
+pub use gelu::{gelu, gelu_backward};
+pub use isa::{Isa, isa};
+pub use layer_norm::{LAYER_NORM_EPSILON, layer_norm, layer_norm_backward};
+pub use loss::{LossOptions, Targets, loss, softmax};
+pub use matmul::{linear, linear_backward_input, linear_backward_weight};
+pub use optimizer::{Adam, Decay, adam_step, gradient_norm};
+pub use parallel::{add, gather_rows, relu, relu_backward, scatter_add_rows};
+pub use real::Real;

@@ -1,0 +1,82 @@
+//! Softmax cross-entropy and its multi-label sibling, with their gradients.
+
+use crate::Real;
+
+/// What the rows of a batch should be classified as.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a> {
+    /// One class id a row: `[B]`.
+    Classes(&'a [u32]),
+    /// For each row and class whether it holds (0 or 1): `[B, C]`, sigmoid and binary cross-entropy.
+    MultiLabel(&'a [f32]),
+}
+
+/// Variations of the cross-entropy, as the arguments of `torch.nn.functional.cross_entropy`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LossOptions {
+    /// A weight for each class; empty for none.
+    pub class_weights: Vec<f64>,
+    /// Part of the target that is spread evenly over all classes, in [0, 1).
+    pub label_smoothing: f64,
+}
+
+/// Mean loss of `logits [B, C]`. Overwrites `dlogits [B, C]`.
+///
+/// Cross-entropy with class weights w and smoothing s is, as in PyTorch,
+/// `((1 - s) sum_i w[y_i] nll_i(y_i) + s / C sum_i sum_c w[c] nll_i(c)) / sum_i w[y_i]`, `nll_i(c) = -log softmax_i(c)`.
+/// Multi-label loss is the mean of the binary cross-entropies over rows and classes.
+pub fn loss<T: Real>(dlogits: &mut [T], logits: &[T], targets: Targets, options: &LossOptions) -> f64 {
+    assert_eq!(dlogits.len(), logits.len());
+    match targets {
+        Targets::Classes(classes) => cross_entropy(dlogits, logits, classes, options),
+        Targets::MultiLabel(targets) => binary_cross_entropy(dlogits, logits, targets),
+    }
+}
+
+fn cross_entropy<T: Real>(dlogits: &mut [T], logits: &[T], classes: &[u32], options: &LossOptions) -> f64 {
+    let c = logits.len() / classes.len();
+    let weight = |class: usize| options.class_weights.get(class).copied().unwrap_or(1.0);
+    let total_weight: f64 = classes.iter().map(|&y| weight(y as usize)).sum();
+    let smoothing = options.label_smoothing;
+    let mut loss = 0.0;
+    for ((dlogits, logits), &y) in dlogits.chunks_exact_mut(c).zip(logits.chunks_exact(c)).zip(classes) {
+        let log_sum = log_sum_exp(logits);
+        // the weight of each class's negative log-likelihood in this row's loss
+        let share = |class: usize| {
+            let hit = if class == y as usize { 1.0 - smoothing } else { 0.0 };
+            weight(class) * (hit + smoothing / c as f64) / total_weight
+        };
+        let shares: f64 = (0..c).map(share).sum();
+        for (class, (dlogit, logit)) in dlogits.iter_mut().zip(logits).enumerate() {
+            let log_p = logit.to_f64() - log_sum;
+            loss -= share(class) * log_p;
+            *dlogit = T::from_f64(shares * log_p.exp() - share(class));
+        }
+    }
+    loss
+}
+
+fn binary_cross_entropy<T: Real>(dlogits: &mut [T], logits: &[T], targets: &[f32]) -> f64 {
+    assert_eq!(logits.len(), targets.len());
+    let n = logits.len() as f64;
+    let mut loss = 0.0;
+    for ((dlogit, logit), &target) in dlogits.iter_mut().zip(logits).zip(targets) {
+        let (x, y) = (logit.to_f64(), f64::from(target));
+        // -y log σ(x) - (1 - y) log(1 - σ(x)), written so that nothing overflows
+        loss += x.max(0.0) - x * y + (-x.abs()).exp().ln_1p();
+        *dlogit = T::from_f64((1.0 / (1.0 + (-x).exp()) - y) / n);
+    }
+    loss / n
+}
+
+/// The probabilities of one row of logits.
+pub fn softmax<T: Real>(logits: &[T]) -> Vec<f64> {
+    let log_sum = log_sum_exp(logits);
+    logits.iter().map(|x| (x.to_f64() - log_sum).exp()).collect()
+}
+
+/// log(sum(exp(x))), without overflow. NaN when a logit is.
+fn log_sum_exp<T: Real>(logits: &[T]) -> f64 {
+    let max = logits.iter().map(|x| x.to_f64()).fold(f64::NEG_INFINITY, f64::max);
+    max + logits.iter().map(|x| (x.to_f64() - max).exp()).sum::<f64>().ln()
+}

@@ -1,0 +1,71 @@
+//! Adam and AdamW steps and the global gradient norm.
+
+use rayon::prelude::*;
+
+use crate::Real;
+use crate::isa::vectorize;
+use crate::parallel::ELEMENTS;
+use crate::real::lane_sum;
+
+/// How weight decay enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decay {
+    /// AdamW (Loshchilov & Hutter 2019): the weights shrink by `learning_rate * weight_decay` beside the step.
+    Decoupled,
+    /// Adam (Kingma & Ba 2015) with an L2 penalty: `weight_decay * w` is added to the gradient.
+    Penalty,
+}
+
+/// One step's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Adam {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Decay rate of the first moment.
+    pub beta1: f64,
+    /// Decay rate of the second moment.
+    pub beta2: f64,
+    /// Added to the square root of the second moment.
+    pub epsilon: f64,
+    /// Strength of the decay; 0 for none.
+    pub weight_decay: f64,
+    /// How it enters.
+    pub decay: Decay,
+    /// The step, counted from 1.
+    pub step: u64,
+    /// What every gradient is multiplied by first: the factor of the clipping.
+    pub gradient_scale: f64,
+}
+
+/// Updates the weights `w` and the moments `m` and `v` from the gradient `g`, all of one length, as `torch.optim.AdamW`.
+pub fn adam_step<T: Real>(w: &mut [T], m: &mut [T], v: &mut [T], g: &[T], adam: &Adam) {
+    assert!(w.len() == m.len() && m.len() == v.len() && v.len() == g.len());
+    let step = i32::try_from(adam.step).unwrap_or(i32::MAX);
+    let r = T::from_f64;
+    let (beta1, beta2, epsilon, scale) = (r(adam.beta1), r(adam.beta2), r(adam.epsilon), r(adam.gradient_scale));
+    let (rest1, rest2) = (r(1.0 - adam.beta1), r(1.0 - adam.beta2));
+    let step_size = r(adam.learning_rate / (1.0 - adam.beta1.powi(step)));
+    let correction2 = r((1.0 - adam.beta2.powi(step)).sqrt());
+    let (shrink, penalty) = match adam.decay {
+        Decay::Decoupled => (r(1.0 - adam.learning_rate * adam.weight_decay), T::ZERO),
+        Decay::Penalty => (T::ONE, r(adam.weight_decay)),
+    };
+    let chunks = w.par_chunks_mut(ELEMENTS).zip(m.par_chunks_mut(ELEMENTS)).zip(v.par_chunks_mut(ELEMENTS));
+    chunks.zip(g.par_chunks(ELEMENTS)).for_each(|(((w, m), v), g)| {
+        vectorize(|| {
+            for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                let g = *g * scale + penalty * *w;
+                *m = beta1 * *m + rest1 * g;
+                *v = beta2 * *v + rest2 * g * g;
+                *w = shrink * *w - step_size * *m / (v.sqrt() / correction2 + epsilon);
+            }
+        });
+    });
+}
+
+/// The Euclidean norm of all gradients together, summed in f64 over fixed chunks in a fixed order.
+pub fn gradient_norm<T: Real>(gradients: &[&[T]]) -> f64 {
+    let squares = |chunk: &[T]| vectorize(|| lane_sum(chunk, chunk, |g, _| g.to_f64() * g.to_f64()));
+    let sums = gradients.iter().map(|g| g.par_chunks(ELEMENTS).map(squares).collect::<Vec<f64>>());
+    sums.flatten().sum::<f64>().sqrt()
+}

@@ -1,0 +1,113 @@
+//! How work is split over threads, and the element-wise operations that are nothing but a split and a loop.
+//!
+//! Splits are of fixed size and over outputs, so that the bits do not depend on the number of threads.
+
+use rayon::prelude::*;
+
+use crate::Real;
+use crate::isa::vectorize;
+
+/// Elements that one task of an element-wise operation handles.
+pub(crate) const ELEMENTS: usize = 1 << 14;
+/// Columns that one task of a column sum handles.
+const COLUMNS: usize = 64;
+
+/// Rows that one task of a row-wise operation handles, for rows of `width` elements.
+pub(crate) fn rows_per_task(width: usize) -> usize {
+    (ELEMENTS / width.max(1)).max(1)
+}
+
+/// Column sums over rows, split over columns: `sums[j] = sum over rows i, in order, of term(i, j)`. `term` is given
+/// a row and a range of columns and adds to the sums of these columns.
+pub(crate) fn column_sums<T: Real>(
+    sums: &mut [T],
+    rows: usize,
+    add_row: impl Fn(&mut [T], usize, std::ops::Range<usize>) + Sync,
+) {
+    sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(c, sums)| {
+        let columns = c * COLUMNS..c * COLUMNS + sums.len();
+        vectorize(|| {
+            sums.fill(T::ZERO);
+            for row in 0..rows {
+                add_row(sums, row, columns.clone());
+            }
+        });
+    });
+}
+
+/// `a += b`, element by element.
+pub fn add<T: Real>(a: &mut [T], b: &[T]) {
+    assert_eq!(a.len(), b.len());
+    a.par_chunks_mut(ELEMENTS).zip(b.par_chunks(ELEMENTS)).for_each(|(a, b)| {
+        vectorize(|| {
+            for (a, b) in a.iter_mut().zip(b) {
+                *a += *b;
+            }
+        });
+    });
+}
+
+/// `x = max(x, 0)`, in place.
+pub fn relu<T: Real>(x: &mut [T]) {
+    for x in x {
+        *x = if *x > T::ZERO { *x } else { T::ZERO };
+    }
+}
+
+/// `dy` becomes `dx`: zero where the output `y` of [`relu`] is zero.
+pub fn relu_backward<T: Real>(dy: &mut [T], y: &[T]) {
+    for (dy, y) in dy.iter_mut().zip(y) {
+        if *y <= T::ZERO {
+            *dy = T::ZERO;
+        }
+    }
+}
+
+/// `out[i] = x[rows[i]]` for rows of `width` elements. Overwrites `out [rows.len(), width]`.
+pub fn gather_rows<T: Real>(out: &mut [T], x: &[T], rows: &[usize], width: usize) {
+    assert_eq!(out.len(), rows.len() * width);
+    for (out, &row) in out.chunks_exact_mut(width).zip(rows) {
+        out.copy_from_slice(&x[row * width..][..width]);
+    }
+}
+
+/// `dx[rows[i]] += dout[i]`, the backward of [`gather_rows`].
+pub fn scatter_add_rows<T: Real>(dx: &mut [T], dout: &[T], rows: &[usize], width: usize) {
+    assert_eq!(dout.len(), rows.len() * width);
+    for (dout, &row) in dout.chunks_exact(width).zip(rows) {
+        for (dx, dout) in dx[row * width..][..width].iter_mut().zip(dout) {
+            *dx += *dout;
+        }
+    }
+}
+
+/// A matrix that several tasks write at once, each its own rows and columns.
+pub(crate) struct Strided<'a, T> {
+    start: *mut T,
+    len: usize,
+    width: usize,
+    borrow: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: the only access is `write`, whose callers promise that no two tasks write the same elements.
+unsafe impl<T: Send> Sync for Strided<'_, T> {}
+
+impl<'a, T: Real> Strided<'a, T> {
+    /// A matrix of rows of `width` elements.
+    pub(crate) fn new(matrix: &'a mut [T], width: usize) -> Self {
+        Self { start: matrix.as_mut_ptr(), len: matrix.len(), width, borrow: std::marker::PhantomData }
+    }
+
+    /// Copies `values` to (row, column).
+    ///
+    /// # Safety
+    ///
+    /// No other thread writes these elements during the call.
+    #[inline(always)]
+    pub(crate) unsafe fn write(&self, row: usize, column: usize, values: &[T]) {
+        let at = row * self.width + column;
+        assert!(column + values.len() <= self.width && at + values.len() <= self.len);
+        // SAFETY: inside the borrowed slice by the assertion; nobody else writes there by the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len()) };
+    }
+}

@@ -1,0 +1,187 @@
+//! Every hand-written gradient against central finite differences in f64, on small and ragged shapes.
+//!
+//! For an operation y = f(x, ...) the scalar loss is `sum(y * r)` with fixed random r, so that dy = r.
+#![allow(clippy::unwrap_used)]
+
+use distune_kernels::*;
+
+/// Step of the differences: the error is its square plus 1e-16 over it, about 1e-10 in all.
+const STEP: f64 = 1e-5;
+/// Largest relative error of a gradient; a wrong term shows as 1e-2 or more.
+const TOLERANCE: f64 = 1e-7;
+
+/// Numbers in [-1, 1) from a small generator (Knuth's MMIX).
+fn random(n: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    };
+    (0..4).for_each(|_| drop(next()));
+    (0..n).map(|_| next()).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Checks `gradient` of `loss` at `x`; in long arrays, a sample of the elements.
+fn check(what: &str, gradient: &[f64], x: &[f64], loss: impl Fn(&[f64]) -> f64) {
+    assert_eq!(gradient.len(), x.len(), "{what}");
+    let largest = gradient.iter().fold(0.0_f64, |m, g| m.max(g.abs()));
+    let stride = (x.len() / 60).max(1);
+    for i in (0..x.len()).step_by(stride) {
+        let mut moved = x.to_vec();
+        moved[i] = x[i] + STEP;
+        let up = loss(&moved);
+        moved[i] = x[i] - STEP;
+        let want = (up - loss(&moved)) / (2.0 * STEP);
+        let error = (gradient[i] - want).abs();
+        assert!(error <= TOLERANCE * largest.max(1.0), "{what}[{i}]: {} by hand, {want} by differences", gradient[i]);
+    }
+}
+
+#[test]
+fn linear_layers() {
+    for [m, n, k] in [[1, 1, 1], [1, 5, 7], [2, 64, 3], [63, 17, 9], [65, 8, 70]] {
+        let (x, w, b, r) = (random(m * k, 1), random(n * k, 2), random(n, 3), random(m * n, 4));
+        let loss = |x: &[f64], w: &[f64], b: &[f64]| {
+            let mut y = vec![f64::NAN; m * n];
+            linear(&mut y, x, w, b);
+            dot(&y, &r)
+        };
+        let (mut dx, mut dw, mut db) = (vec![f64::NAN; m * k], vec![f64::NAN; n * k], vec![f64::NAN; n]);
+        linear_backward_input(&mut dx, &r, &w, n, false);
+        linear_backward_weight(&mut dw, &mut db, &r, &x);
+        check("dx", &dx, &x, |x| loss(x, &w, &b));
+        check("dw", &dw, &w, |w| loss(&x, w, &b));
+        check("db", &db, &b, |b| loss(&x, &w, b));
+        let mut twice = dx.clone();
+        linear_backward_input(&mut twice, &r, &w, n, true);
+        assert!(twice.iter().zip(&dx).all(|(t, d)| (t - 2.0 * d).abs() < 1e-12), "accumulates");
+    }
+}
+
+#[test]
+fn gelu_and_relu() {
+    let (x, r) = (random(100, 1).iter().map(|x| 4.0 * x).collect::<Vec<_>>(), random(100, 2));
+    let mut dx = r.clone();
+    gelu_backward(&mut dx, &x);
+    check("gelu", &dx, &x, |x| {
+        let mut y = vec![f64::NAN; x.len()];
+        gelu(&mut y, x);
+        dot(&y, &r)
+    });
+    let forward = |x: &[f64]| {
+        let mut y = x.to_vec();
+        relu(&mut y);
+        y
+    };
+    let mut dx = r.clone();
+    relu_backward(&mut dx, &forward(&x));
+    check("relu", &dx, &x, |x| dot(&forward(x), &r));
+}
+
+#[test]
+fn layer_norm_with_and_without_residual() {
+    for (t, d) in [(1, 2), (3, 16), (65, 33), (2, 130)] {
+        let (x, residual, gamma, beta) = (random(t * d, 1), random(t * d, 2), random(d, 3), random(d, 4));
+        let r = random(t * d, 5);
+        for residual in [&residual[..], &[]] {
+            let forward = |x: &[f64], residual: &[f64], gamma: &[f64], beta: &[f64]| {
+                let (mut y, mut x, mut rstd) = (vec![f64::NAN; t * d], x.to_vec(), vec![f64::NAN; t]);
+                layer_norm(&mut y, &mut x, &mut rstd, residual, gamma, beta);
+                (y, x, rstd)
+            };
+            let loss = |x: &[f64], residual: &[f64], g: &[f64], b: &[f64]| dot(&forward(x, residual, g, b).0, &r);
+            let (_, normalized, rstd) = forward(&x, residual, &gamma, &beta);
+            let (mut ds, mut dgamma, mut dbeta) = (r.clone(), vec![f64::NAN; d], vec![f64::NAN; d]);
+            layer_norm_backward(&mut ds, &mut dgamma, &mut dbeta, &normalized, &rstd, &gamma);
+            check("dx", &ds, &x, |x| loss(x, residual, &gamma, &beta));
+            check("dgamma", &dgamma, &gamma, |gamma| loss(&x, residual, gamma, &beta));
+            check("dbeta", &dbeta, &beta, |beta| loss(&x, residual, &gamma, beta));
+            if !residual.is_empty() {
+                check("dresidual", &ds, residual, |residual| loss(&x, residual, &gamma, &beta));
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_over_ragged_sequences() {
+    let lengths = [1, 2, 63, 64, 65];
+    let keys: Vec<usize> =
+        std::iter::once(0).chain(lengths.iter().scan(0, |sum, n| Some(*sum += n).map(|()| *sum))).collect();
+    let firsts: Vec<usize> = (0..=lengths.len()).collect();
+    let tokens = *keys.last().unwrap();
+    for (queries, count, width) in [(&keys, 2, 6), (&firsts, 1, 5), (&keys, 1, 17), (&firsts, 3, 48)] {
+        let rows = *queries.last().unwrap();
+        let heads = Heads { queries, keys: &keys, count, width };
+        let (q, kv, r) = (random(rows * width, 1), random(tokens * 2 * width, 2), random(rows * width, 3));
+        for dropout in [Dropout::NONE, Dropout::new(0.3, 1, 2, 3, Site::Attention)] {
+            let loss = |q: &[f64], kv: &[f64]| {
+                let mut context = vec![f64::NAN; rows * width];
+                attention(&mut context, q, kv, heads, &dropout);
+                dot(&context, &r)
+            };
+            let (mut dq, mut dkv) = (vec![f64::NAN; q.len()], vec![f64::NAN; kv.len()]);
+            attention_backward(&mut dq, &mut dkv, &r, &q, &kv, heads, &dropout);
+            check("dq", &dq, &q, |q| loss(q, &kv));
+            check("dkv", &dkv, &kv, |kv| loss(&q, kv));
+        }
+    }
+}
+
+#[test]
+fn embeddings() {
+    let (ids, offsets, width) = ([3, 0, 3, 1, 3], [0, 1, 5], 4);
+    let (words, positions, r) = (random(5 * width, 1), random(6 * width, 2), random(5 * width, 3));
+    let loss = |words: &[f64], positions: &[f64]| {
+        let mut x = vec![f64::NAN; 5 * width];
+        embed(&mut x, &ids, &offsets, words, positions, width);
+        dot(&x, &r)
+    };
+    let (mut dwords, mut dpositions) = (vec![f64::NAN; words.len()], vec![f64::NAN; positions.len()]);
+    embed_backward(&mut dwords, &mut dpositions, &r, &ids, &offsets, width);
+    check("dwords", &dwords, &words, |words| loss(words, &positions));
+    check("dpositions", &dpositions, &positions, |positions| loss(&words, positions));
+}
+
+#[test]
+fn losses() {
+    let (logits, classes) = (random(7 * 4, 1), [0, 3, 1, 1, 2, 0, 3]);
+    let multi: Vec<f32> = (0..28).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
+    for (targets, class_weights, label_smoothing) in [
+        (Targets::Classes(&classes), vec![], 0.0),
+        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.0),
+        (Targets::Classes(&classes), vec![], 0.1),
+        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2),
+        (Targets::MultiLabel(&multi), vec![], 0.0),
+    ] {
+        let options = LossOptions { class_weights, label_smoothing };
+        let mut dlogits = vec![f64::NAN; logits.len()];
+        loss(&mut dlogits, &logits, targets, &options);
+        check("dlogits", &dlogits, &logits, |logits| loss(&mut vec![0.0; logits.len()], logits, targets, &options));
+    }
+}
+
+#[test]
+fn rows_and_dropout() {
+    let (x, width, rows) = (random(6 * 5, 1), 5, [4, 0]);
+    let r = random(rows.len() * width, 2);
+    let mut dx = vec![0.0; x.len()];
+    scatter_add_rows(&mut dx, &r, &rows, width);
+    check("rows", &dx, &x, |x| {
+        let mut out = vec![f64::NAN; r.len()];
+        gather_rows(&mut out, x, &rows, width);
+        dot(&out, &r)
+    });
+    let (dropout, r) = (Dropout::new(0.4, 1, 2, 3, Site::FeedForward), random(30, 3));
+    let mut dx = r.clone();
+    dropout.apply(&mut dx, width);
+    check("dropout", &dx, &x, |x| {
+        let mut y = x.to_vec();
+        dropout.apply(&mut y, width);
+        dot(&y, &r)
+    });
+}

@@ -1,0 +1,131 @@
+//! Kernels against naive versions on random shapes, and the same bits at every thread count.
+#![allow(clippy::unwrap_used)]
+
+use distune_kernels::*;
+use proptest::prelude::*;
+
+/// A row-major matrix product in f64: `a [m, k]` times the transpose of `w [n, k]`, plus `b`.
+fn naive_linear([m, n, k]: [usize; 3], x: &[f32], w: &[f32], b: &[f32]) -> Vec<f64> {
+    let dot = |i: usize, j: usize| (0..k).map(|p| f64::from(x[i * k + p]) * f64::from(w[j * k + p])).sum::<f64>();
+    (0..m * n).map(|at| dot(at / n, at % n) + f64::from(b[at % n])).collect()
+}
+
+/// Attention of one query over keys and values in f64, for one head of `width` columns.
+fn naive_attention(q: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<f64> {
+    let dot = |k: &[f32]| q.iter().zip(k).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let scores: Vec<f64> = keys.iter().map(|k| (dot(k) / (q.len() as f64).sqrt()).exp()).collect();
+    let total: f64 = scores.iter().sum();
+    let mean = |c: usize| scores.iter().zip(values).map(|(p, v)| p / total * f64::from(v[c])).sum();
+    (0..q.len()).map(mean).collect()
+}
+
+fn numbers(n: usize, seed: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn linear_is_a_matrix_product(m in 0_usize..70, n in 1_usize..70, k in 1_usize..140) {
+        let (x, w, b) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3));
+        let mut y = vec![f32::NAN; m * n];
+        linear(&mut y, &x, &w, &b);
+        let size = |x: &[f32]| x.iter().map(|x| x.abs()).collect::<Vec<_>>();
+        let sizes = naive_linear([m, n, k], &size(&x), &size(&w), &size(&b));
+        for ((got, want), size) in y.iter().zip(naive_linear([m, n, k], &x, &w, &b)).zip(sizes) {
+            // the usual bound of a sum of k + 1 rounded terms (Higham 2002, section 3.1)
+            prop_assert!((f64::from(*got) - want).abs() <= 2.0_f64.powi(-24) * (k + 2) as f64 * size);
+        }
+    }
+
+    #[test]
+    fn attention_is_a_softmax_mean(lengths in prop::collection::vec(1_usize..80, 1..5), count in 1_usize..4, head in 1_usize..40) {
+        let keys: Vec<usize> = (0..=lengths.len()).map(|b| lengths[..b].iter().sum()).collect();
+        let (tokens, width) = (*keys.last().unwrap(), count * head);
+        let (q, kv) = (numbers(tokens * width, 1), numbers(tokens * 2 * width, 2));
+        let mut context = vec![f32::NAN; tokens * width];
+        let heads = Heads { queries: &keys, keys: &keys, count, width };
+        attention(&mut context, &q, &kv, heads, &Dropout::NONE);
+        for span in keys.windows(2) {
+            for h in 0..count {
+                let key = |t: usize| &kv[t * 2 * width + h * head..][..head];
+                let value = |t: usize| &kv[t * 2 * width + width + h * head..][..head];
+                let (k, v): (Vec<_>, Vec<_>) = (span[0]..span[1]).map(|t| (key(t), value(t))).unzip();
+                let t = span[1] - 1;
+                let want = naive_attention(&q[t * width + h * head..][..head], &k, &v);
+                for (got, want) in context[t * width + h * head..].iter().zip(want) {
+                    // exponents of up to sqrt(40) are rounded to f32
+                    prop_assert!((f64::from(*got) - want).abs() < 5e-6);
+                }
+            }
+        }
+    }
+}
+
+/// The first query of each sequence gives the same bits alone as among all queries, dropout included.
+#[test]
+fn first_queries_alone_are_the_same() {
+    let (keys, firsts) = ([0, 3, 40, 105], [0, 1, 2, 3]);
+    let (count, width) = (2, 24);
+    let (q, kv) = (numbers(105 * width, 1), numbers(105 * 2 * width, 2));
+    let dropout = Dropout::new(0.2, 1, 2, 3, Site::Attention);
+    let mut all = vec![0.0; 105 * width];
+    attention(&mut all, &q, &kv, Heads { queries: &keys, keys: &keys, count, width }, &dropout);
+    let (mut q_first, mut want, mut first) = (vec![0.0; 3 * width], vec![0.0; 3 * width], vec![0.0; 3 * width]);
+    gather_rows(&mut q_first, &q, &keys[..3], width);
+    gather_rows(&mut want, &all, &keys[..3], width);
+    attention(&mut first, &q_first, &kv, Heads { queries: &firsts, keys: &keys, count, width }, &dropout);
+    assert_eq!(bits(&first), bits(&want));
+}
+
+#[test]
+fn same_bits_at_every_thread_count() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let [m, n, k] = [611, 384, 1536];
+            let (x, w, b) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3));
+            let (mut y, mut dx, mut dw, mut db) = (vec![0.0; m * n], vec![0.0; m * k], vec![0.0; n * k], vec![0.0; n]);
+            linear(&mut y, &x, &w, &b);
+            linear_backward_input(&mut dx, &y, &w, n, false);
+            linear_backward_weight(&mut dw, &mut db, &y, &x);
+            let norm = gradient_norm(&[&dw, &db]);
+            let mut out = bits(&y);
+            [dx, dw, db].iter().for_each(|part| out.extend(bits(part)));
+            (out, norm.to_bits())
+        })
+    };
+    let one = run(1);
+    for threads in [2, 3, 5] {
+        assert!(run(threads) == one, "{threads} threads give other bits than one");
+    }
+}
+
+/// Two steps by hand, from the formulas of the papers.
+#[test]
+fn adam_steps() {
+    for (decay, want) in [(Decay::Decoupled, [0.9489, 0.897_856_21]), (Decay::Penalty, [0.95, 0.9])] {
+        let (mut w, mut m, mut v) = (vec![1.0_f64], vec![0.0], vec![0.0]);
+        for (step, want) in want.into_iter().enumerate() {
+            let adam = Adam {
+                learning_rate: 0.05,
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                weight_decay: 0.022,
+                decay,
+                step: step as u64 + 1,
+                gradient_scale: 0.5,
+            };
+            adam_step(&mut w, &mut m, &mut v, &[4.0], &adam);
+            // A constant gradient moves Adam by the learning rate at each step; the decay adds 0.05 * 0.022 * w. The
+            // penalty makes the gradient not quite constant, which is worth 7e-7.
+            assert!((w[0] - want).abs() < 1e-6, "{decay:?}, step {step}: {}", w[0]);
+        }
+    }
+}

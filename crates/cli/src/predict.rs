@@ -146,6 +146,10 @@ fn predict(
     let (mut done, mut out) = (0, stdout().lock());
     logits(engine, &sequences, |rows| {
         for row in rows {
+            if row.iter().any(|logit| !logit.is_finite()) {
+                let hint = "The weights overflow on this text: the model is damaged, or its training diverged";
+                return Err(source.error(done, "a logit of the model is not a number", hint).into());
+            }
             writeln!(out, "{}", line(&texts[done], &config.labels, row, truncated[done], format))?;
             done += 1;
         }

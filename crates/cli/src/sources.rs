@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use distune::data::{Columns, LabelMap, Labels, Splits, Table, read_bytes, read_file, read_splits};
+use distune::data::{Columns, LabelMap, Labels, Splits, Table, read_file, read_splits};
 use distune::engine::{Cpu, Engine};
 use distune::model::{Config, Model, ModelFiles};
 use distune::tokenize::Tokenizer;
@@ -47,7 +47,7 @@ pub(crate) fn splits(name: &str, columns: &Columns, seed: u64) -> Result<Splits>
     if name == REVIEWS {
         let read = |i: usize| {
             let (file, bytes) = assets::REVIEWS[i];
-            read_bytes(Path::new(file), bytes, columns, Labels::Required).map(Some)
+            distune::data::read_bytes(Path::new(file), bytes, columns, Labels::Required).map(Some)
         };
         return Ok(Splits { train: read(0)?, validation: read(1)?, test: read(2)?, notes: Vec::new() });
     }

@@ -50,7 +50,7 @@ impl RunDirectory {
     /// Makes sure, before any work, that the directory can be written.
     ///
     /// # Errors
-    /// [`Error::File`] when `target` exists and `overwrite` is false, or when its parent cannot be written.
+    /// [`Error::File`] when `target` exists and `overwrite` is false or it holds something else than a model, or when its parent cannot be written.
     pub fn create(target: &Path, overwrite: bool) -> Result<Self> {
         if target.exists() && !target.is_dir() {
             return Err(Error::file(target, "exists and is not a directory", "Choose another --output"));
@@ -58,6 +58,11 @@ impl RunDirectory {
         if target.exists() && !overwrite {
             let hint = "Choose another --output, or add --overwrite to replace it";
             return Err(Error::file(target, "the output directory exists", hint));
+        }
+        let entries = || fs::read_dir(target).map(Iterator::count).unwrap_or(0);
+        if target.exists() && !target.join("config.json").exists() && entries() > 0 {
+            let problem = "is not the directory of a model (no config.json in it), so it is not overwritten";
+            return Err(Error::file(target, problem, "Choose another --output"));
         }
         let absolute = std::path::absolute(target).map_err(|e| Error::io(target, "use", &e))?;
         let parent = absolute.parent().unwrap_or(&absolute);

@@ -137,7 +137,9 @@ impl Recipe {
         let total_steps = self.steps_per_epoch(rows) * self.num_train_epochs;
         let warmup =
             if self.warmup_steps < 1.0 { (self.warmup_steps * total_steps as f64).ceil() } else { self.warmup_steps };
-        LinearSchedule { peak: self.learning_rate, warmup_steps: warmup as usize, total_steps }
+        // the first step of a warmup has learning rate zero; a training is never that step alone
+        let warmup_steps = (warmup as usize).min(total_steps.saturating_sub(1));
+        LinearSchedule { peak: self.learning_rate, warmup_steps, total_steps }
     }
 
     /// What an engine needs of it.
@@ -193,5 +195,7 @@ mod tests {
         let warmup = |warmup_steps, rows| Recipe { warmup_steps, ..Recipe::default() }.schedule(rows).warmup_steps;
         // 3 epochs of 13 steps
         assert_eq!((warmup(0.1, 100), warmup(7.0, 100), warmup(0.0, 100)), (4, 7, 0));
+        // 3 steps: the last one trains
+        assert_eq!(warmup(9.0, 1), 2);
     }
 }

@@ -1,0 +1,156 @@
+//! Settings and output directories that cannot be used, a training that diverges.
+
+use crate::support::{Checkpoint, Sandbox, assert_says};
+
+const TRAIN: &str = "train --model model --data data --output out";
+
+#[test]
+fn loss_that_is_not_a_number() {
+    let options = "--learning-rate 1e30 --max-grad-norm 0 --warmup-steps 0 --batch-size 8";
+    let message = Sandbox::new().fails(&format!("{TRAIN} {options}"));
+    // the first step is taken with good weights
+    assert_says(
+        &message,
+        &["step 2: the gradient norm is NaN at learning rate", "e29", "nothing was written", "--learning-rate"],
+    );
+}
+
+#[test]
+fn last_step_that_leaves_no_numbers() {
+    // one step: no later loss would show what it did
+    let options = "--learning-rate 1e300 --warmup-steps 0 --batch-size 32 --epochs 1";
+    let message = Sandbox::new().fails(&format!("{TRAIN} {options}"));
+    assert_says(&message, &["step 1: ", "at learning rate 1e300", "nothing was written", "--learning-rate"]);
+}
+
+#[test]
+fn last_step_that_leaves_numbers_too_large() {
+    // the weights are finite, but the products of the head's two layers are not
+    let options = "--unfreeze head --learning-rate 1e30 --warmup-steps 0 --batch-size 32 --epochs 1";
+    let message = Sandbox::new().fails(&format!("{TRAIN} {options}"));
+    assert_says(&message, &["step 1: the validation loss is NaN at learning rate 1e30", "nothing was written"]);
+}
+
+#[test]
+fn existing_output() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out/notes.txt", "mine");
+    let message = sandbox.fails(TRAIN);
+    assert_says(&message, &["out: the output directory exists", "--overwrite"]);
+    assert_eq!(sandbox.read("out/notes.txt"), b"mine");
+}
+
+#[test]
+fn overwrite_keeps_the_old_directory_until_the_new_one_is_there() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out/notes.txt", "mine");
+    sandbox.write("out/config.json", "{}");
+    sandbox.fails(&format!("{TRAIN} --overwrite --epochs 0"));
+    sandbox.fails(&format!("{TRAIN} --overwrite --learning-rate 1e30 --warmup-steps 0 --batch-size 8"));
+    assert_eq!(sandbox.read("out/notes.txt"), b"mine");
+    sandbox.succeeds(&format!("{TRAIN} --overwrite --epochs 1"));
+    assert!(!sandbox.path("out/notes.txt").exists() && sandbox.path("out/model.safetensors").exists());
+    let left = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut left: Vec<_> = left.collect();
+    left.sort();
+    assert_eq!(left, ["data", "model", "out"]);
+}
+
+#[test]
+fn overwrite_of_a_directory_that_is_no_model() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out/notes.txt", "mine");
+    let message = sandbox.fails(&format!("{TRAIN} --overwrite"));
+    assert_says(&message, &["out: is not the directory of a model", "no config.json", "another --output"]);
+    assert_eq!(sandbox.read("out/notes.txt"), b"mine");
+}
+
+#[test]
+fn overwrite_of_the_model_that_is_trained() {
+    let sandbox = Sandbox::trained();
+    let before = sandbox.read("run/model.safetensors");
+    sandbox.succeeds("train --model run --data data --output run --overwrite --epochs 1 --warmup-steps 0");
+    assert!(sandbox.read("run/model.safetensors") != before);
+    sandbox.succeeds("eval --model run --data data");
+}
+
+#[test]
+fn output_that_is_a_file() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out", "a file");
+    for option in ["", "--overwrite"] {
+        let message = sandbox.fails(&format!("{TRAIN} {option}"));
+        assert_says(&message, &["out: exists and is not a directory", "another --output"]);
+    }
+    assert_eq!(sandbox.read("out"), b"a file");
+}
+
+#[test]
+fn output_below_a_file() {
+    let sandbox = Sandbox::new();
+    for output in ["data/dev.tsv/out", "data/dev.tsv/deep/out"] {
+        let message = sandbox.fails(&format!("train --model model --data data --output {output}"));
+        assert_says(&message, &["data/dev.tsv", "cannot create the directory"]);
+    }
+}
+
+#[test]
+fn directories_above_the_output() {
+    let sandbox = Sandbox::new();
+    // `fails` sees whether those that were made are removed
+    sandbox.fails("train --model model --data data --output some/where/out --epochs 0");
+    sandbox.fails("train --model model --data data --learning-rate 1e30 --warmup-steps 0 --batch-size 8");
+    sandbox.succeeds("train --model model --data data --output some/where/out --epochs 1");
+    assert!(sandbox.path("some/where/out/model.safetensors").exists());
+}
+
+#[test]
+fn recipe_values() {
+    let sandbox = Sandbox::new();
+    for (options, expected) in [
+        ("--unfreeze blocks:9", "unfreeze: expected blocks:1 to blocks:2 for this model of 2 blocks, found blocks:9"),
+        ("--epochs 0", "num_train_epochs: expected 1 or more, found 0"),
+        ("--batch-size 0", "per_device_train_batch_size: expected 1 or more, found 0"),
+        ("--learning-rate 0", "learning_rate: expected a number above 0, found 0"),
+        ("--learning-rate nan", "learning_rate: expected a number above 0, found NaN"),
+        ("--warmup-steps=-1", "warmup_steps: expected 0 or more, found -1"),
+        ("--weight-decay inf", "weight_decay: expected 0 or more, found inf"),
+        ("--max-grad-norm=-1", "max_grad_norm: expected 0 or more, found -1"),
+        ("--label-smoothing 1", "label_smoothing_factor: expected 0 or more and below 1, found 1"),
+        ("--max-length 2", "max_seq_length: expected 3 or more, found 2"),
+        ("--max-length 1000", "max length: expected at most 64, the positions that the model has, found 1000"),
+    ] {
+        let message = sandbox.fails(&format!("{TRAIN} {options}"));
+        assert_says(&message, &[expected]);
+    }
+    Checkpoint::classifier().write(&sandbox, "classifier");
+    let message = sandbox.fails("predict --model classifier --max-length 65 film");
+    assert_says(&message, &["classifier: max length: expected at most 64", "found 65"]);
+}
+
+#[test]
+fn wrong_command_lines() {
+    let sandbox = Sandbox::new();
+    let before = sandbox.paths();
+    for (arguments, says) in [
+        ("train --unfreeze blocks", "head, blocks:N (N from 1) or all"),
+        ("train --unfreeze blocks:0", "head, blocks:N (N from 1) or all"),
+        ("train --epochs -3", "'-3'"),
+        ("train --epochs many", "'many'"),
+        ("train --optimizer sgd", "expected adamw or adam"),
+        ("train --nope", "'--nope'"),
+        ("train --threads 0", "'0'"),
+        // so many would fill the memory with their stacks
+        ("train --threads 65535", "'65535'"),
+        ("eval", "--model"),
+        ("eval --model model --split nope", "'nope'"),
+        ("predict film", "--model"),
+        ("nope", "'nope'"),
+    ] {
+        let output = sandbox.distune(arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+        assert_says(&stderr, &[says, "--help"]);
+    }
+    assert_eq!(sandbox.paths(), before);
+}

@@ -1,0 +1,22 @@
+//! The program as its users run it: command lines in, exit status, messages and files out.
+//!
+//! - `support.rs`: a directory to run in, tiny models and data, what success and failure must look like
+//! - `errors_data.rs`: data that cannot be used, and what the message says about it
+//! - `errors_model.rs`: models that cannot be used
+//! - `errors_train.rs`: settings and output directories that cannot be used, a training that diverges
+//! - `train.rs`: what a training writes, and that it loads again
+//! - `reproducible.rs`: seeds, threads, frozen tensors
+//! - `predict.rs`: `predict` and `eval`
+//! - `interrupt.rs`: signals
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod errors_data;
+mod errors_model;
+mod errors_train;
+#[cfg(unix)]
+mod interrupt;
+mod predict;
+mod reproducible;
+mod support;
+mod train;

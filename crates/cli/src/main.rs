@@ -12,7 +12,8 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use distune::engine::Precision;
 
 /// Fine-tune DistilBERT-family encoders for text classification on a CPU.
 #[derive(Debug, Parser)]
@@ -36,6 +37,30 @@ struct Common {
     /// Threads to compute with [default: one for each core]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// What the operands of linear layers are rounded to; sums and all else are f32
+    #[arg(long, global = true, value_enum, default_value_t = PrecisionChoice::Auto)]
+    precision: PrecisionChoice,
+}
+
+impl Common {
+    /// The precision of the linear layers.
+    fn precision(&self) -> Precision {
+        match self.precision {
+            PrecisionChoice::F32 => Precision::F32,
+            PrecisionChoice::Bf16 => Precision::Bf16,
+            PrecisionChoice::Auto if Precision::Bf16.accelerated() => Precision::Bf16,
+            PrecisionChoice::Auto => Precision::F32,
+        }
+    }
+}
+
+/// What `--precision` takes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PrecisionChoice {
+    /// bf16 where the CPU has instructions for it, else f32
+    Auto,
+    Bf16,
+    F32,
 }
 
 #[derive(Debug, Subcommand)]

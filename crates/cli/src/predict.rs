@@ -35,7 +35,7 @@ pub(crate) struct PredictArgs {
 }
 
 pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
-    let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length)?;
+    let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length, common.precision())?;
     let format = match (common.json, args.logits) {
         (false, _) => Format::Text,
         (true, logits) => Format::Json { logits },

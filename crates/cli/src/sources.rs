@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use distune::data::{Columns, LabelMap, Labels, Splits, Table, read_file, read_splits};
-use distune::engine::{Cpu, Engine};
+use distune::engine::{Cpu, Engine, Precision};
 use distune::model::{Config, Model, ModelFiles};
 use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
@@ -102,9 +102,9 @@ fn trained_length(files: &ModelFiles) -> Option<usize> {
 }
 
 /// A trained classifier, ready to predict.
-pub(crate) fn classifier(name: &str, max_length: Option<usize>) -> Result<(Cpu, Tokenizer)> {
+pub(crate) fn classifier(name: &str, max_length: Option<usize>, precision: Precision) -> Result<(Cpu, Tokenizer)> {
     let files = model(name)?;
-    let engine = Cpu::new(Model::load(&files)?);
+    let engine = Cpu::new(Model::load(&files)?, precision);
     let tokenizer = tokenizer(&files, &engine.model().config, max_length)?;
     Ok((engine, tokenizer))
 }

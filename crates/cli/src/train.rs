@@ -139,10 +139,11 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     };
     show_data(common, [("train", Some(&train)), ("validation", Some(&validation)), ("test", test.as_ref())], &recipe);
 
+    note(common, format!("Linear layers in {}, {} threads.", common.precision(), rayon::current_num_threads()));
     let depth = model.config.n_layers;
     show_parts(common, &parts(&model.weights, recipe.unfreeze, depth))?;
     let before = frozen_hash(&model.weights, recipe.unfreeze, depth);
-    let mut engine = Cpu::for_training(model, recipe.unfreeze);
+    let mut engine = Cpu::for_training(model, recipe.unfreeze, common.precision());
     let mut watcher = Watcher { progress: Progress::new(common, "samples"), common, loss: None, rows: (0, 0) };
     let outcome = distune::train::train(&mut engine, &train, &validation, &recipe, &mut watcher)?;
     let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;

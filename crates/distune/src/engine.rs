@@ -1,6 +1,7 @@
 //! The contract between training or prediction and what computes: a [`Batch`] in, logits out; a training step in, loss
 //! and gradient norm out. Coarse on purpose: another engine plugs in without a dispatch for each operation.
 
+pub use distune_kernels::Precision;
 use distune_kernels::{Adam, Decay, LossOptions, Targets, adam_step, gradient_norm, loss};
 
 use crate::data::Batch;
@@ -66,7 +67,8 @@ pub trait Engine {
     fn restore(&mut self, snapshot: &[f32]);
 }
 
-/// The engine for CPUs, in f32 on all cores of the current rayon pool.
+/// The engine for CPUs, on all cores of the current rayon pool. Linear layers multiply in f32 or bf16; everything else is
+/// f32.
 #[derive(Debug)]
 pub struct Cpu {
     model: Model,
@@ -87,17 +89,17 @@ struct Training {
 
 impl Cpu {
     /// An engine that computes logits.
-    pub fn new(model: Model) -> Self {
-        Self { model, activations: Activations::default(), training: None }
+    pub fn new(model: Model, precision: Precision) -> Self {
+        Self { model, activations: Activations::new(precision), training: None }
     }
 
     /// An engine that also trains the thawed part.
-    pub fn for_training(model: Model, unfreeze: Unfreeze) -> Self {
+    pub fn for_training(model: Model, unfreeze: Unfreeze, precision: Precision) -> Self {
         let zeros = || Parameters::zeros(model.weights.table(), unfreeze.lowest(model.config.n_layers));
         let (gradients, first_moments, second_moments) = (zeros(), zeros(), zeros());
-        let (dlogits, scratch) = (Vec::new(), Scratch::default());
+        let (dlogits, scratch) = (Vec::new(), Scratch::new(precision));
         let training = Training { unfreeze, gradients, first_moments, second_moments, dlogits, scratch };
-        Self { model, activations: Activations::default(), training: Some(training) }
+        Self { model, activations: Activations::new(precision), training: Some(training) }
     }
 
     /// See [`Engine::train_step`].

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::isa::vectorize;
 use crate::parallel::Strided;
-use crate::small_matmul::{padded, small_matmul};
+use crate::small_matmul::{LANES, padded, small_matmul};
 use crate::{Dropout, Real};
 
 /// Query rows that are in work at once.
@@ -63,7 +63,10 @@ pub fn attention<T: Real>(context: &mut [T], q: &[T], kv: &[T], heads: Heads, dr
     assert!(context.len() == q.len() && heads.width.is_multiple_of(heads.count));
     let context = Strided::new(context, heads.width);
     heads.tasks().into_par_iter().for_each_init(Scratch::default, |scratch, task| {
-        vectorize(|| forward_head(&context, q, kv, heads, dropout, task, scratch));
+        vectorize(
+            #[inline(always)]
+            || forward_head(&context, q, kv, heads, dropout, task, scratch),
+        );
     });
 }
 
@@ -80,7 +83,10 @@ pub fn attention_backward<T: Real>(
     assert!(dq.len() == q.len() && dkv.len() == kv.len() && dcontext.len() == q.len());
     let (dq, dkv) = (Strided::new(dq, heads.width), Strided::new(dkv, 2 * heads.width));
     heads.tasks().into_par_iter().for_each_init(Scratch::default, |scratch, task| {
-        vectorize(|| backward_head(&dq, &dkv, dcontext, q, kv, heads, dropout, task, scratch));
+        vectorize(
+            #[inline(always)]
+            || backward_head(&dq, &dkv, dcontext, q, kv, heads, dropout, task, scratch),
+        );
     });
 }
 
@@ -198,13 +204,27 @@ fn probabilities<T: Real>(p: &mut Vec<T>, q: &[T], stride: usize, keys: &[T], [r
     small_matmul(p, (q, [stride, 1]), keys, [rows, columns, width], false);
     let scale = scale::<T>(width);
     for row in p.chunks_exact_mut(columns) {
-        let max = row[..n].iter().fold(row[0], |max, &x| x.max(max));
+        let first = row[0];
+        row[n..].fill(first);
+        let max = largest(row);
         row.iter_mut().for_each(|x| *x = ((*x - max) * scale).exp());
         row[n..].fill(T::ZERO);
         let total = crate::real::lane_sum(row, row, |x, _| x);
         let inverse = T::ONE / total;
         row.iter_mut().for_each(|x| *x *= inverse);
     }
+}
+
+/// The largest element of a row of whole lanes.
+#[inline(always)]
+fn largest<T: Real>(row: &[T]) -> T {
+    let mut lanes = [row[0]; LANES];
+    for chunk in row.chunks_exact(LANES) {
+        for l in 0..LANES {
+            lanes[l] = chunk[l].max(lanes[l]);
+        }
+    }
+    lanes.into_iter().fold(row[0], |max, x| x.max(max))
 }
 
 /// `dp` becomes the gradient of the unscaled scores: `p (dp - sum(p dp)) * scale`, row by row.

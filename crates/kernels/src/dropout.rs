@@ -64,11 +64,14 @@ impl Dropout {
         }
         let rows = rows_per_task(width);
         x.par_chunks_mut(rows * width).enumerate().for_each(|(task, x)| {
-            vectorize(|| {
-                for (r, x) in x.chunks_exact_mut(width).enumerate() {
-                    self.apply_row(x, (task * rows + r) as u64);
-                }
-            });
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (r, x) in x.chunks_exact_mut(width).enumerate() {
+                        self.apply_row(x, (task * rows + r) as u64);
+                    }
+                },
+            );
         });
     }
 

@@ -15,16 +15,19 @@ pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: &[T], 
     assert_eq!(position.len(), ids.len());
     let rows = rows_per_task(width);
     x.par_chunks_mut(rows * width).enumerate().for_each(|(task, x)| {
-        vectorize(|| {
-            for (r, x) in x.chunks_exact_mut(width).enumerate() {
-                let t = task * rows + r;
-                let word = &words[ids[t] as usize * width..][..width];
-                let position = &positions[position[t] * width..][..width];
-                for ((x, word), position) in x.iter_mut().zip(word).zip(position) {
-                    *x = *word + *position;
+        vectorize(
+            #[inline(always)]
+            || {
+                for (r, x) in x.chunks_exact_mut(width).enumerate() {
+                    let t = task * rows + r;
+                    let word = &words[ids[t] as usize * width..][..width];
+                    let position = &positions[position[t] * width..][..width];
+                    for ((x, word), position) in x.iter_mut().zip(word).zip(position) {
+                        *x = *word + *position;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -39,14 +42,17 @@ pub fn embed_backward<T: Real>(
 ) {
     dwords.par_chunks_mut(crate::parallel::ELEMENTS).for_each(|d| d.fill(T::ZERO));
     dpositions.fill(T::ZERO);
-    vectorize(|| {
-        for ((dx, &id), position) in dx.chunks_exact(width).zip(ids).zip(positions_of(offsets)) {
-            let dword = &mut dwords[id as usize * width..][..width];
-            dword.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
-            let dposition = &mut dpositions[position * width..][..width];
-            dposition.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
-        }
-    });
+    vectorize(
+        #[inline(always)]
+        || {
+            for ((dx, &id), position) in dx.chunks_exact(width).zip(ids).zip(positions_of(offsets)) {
+                let dword = &mut dwords[id as usize * width..][..width];
+                dword.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
+                let dposition = &mut dpositions[position * width..][..width];
+                dposition.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
+            }
+        },
+    );
 }
 
 /// The position of each token in its sequence.

@@ -10,11 +10,14 @@ use crate::parallel::ELEMENTS;
 pub fn gelu<T: Real>(y: &mut [T], x: &[T]) {
     assert_eq!(y.len(), x.len());
     y.par_chunks_mut(ELEMENTS).zip(x.par_chunks(ELEMENTS)).for_each(|(y, x)| {
-        vectorize(|| {
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y = x * x.normal().0;
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = x * x.normal().0;
+                }
+            },
+        );
     });
 }
 
@@ -22,11 +25,14 @@ pub fn gelu<T: Real>(y: &mut [T], x: &[T]) {
 pub fn gelu_backward<T: Real>(dy: &mut [T], x: &[T]) {
     assert_eq!(dy.len(), x.len());
     dy.par_chunks_mut(ELEMENTS).zip(x.par_chunks(ELEMENTS)).for_each(|(dy, x)| {
-        vectorize(|| {
-            for (dy, &x) in dy.iter_mut().zip(x) {
-                let (cumulative, density) = x.normal();
-                *dy *= cumulative + x * density;
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for (dy, &x) in dy.iter_mut().zip(x) {
+                    let (cumulative, density) = x.normal();
+                    *dy *= cumulative + x * density;
+                }
+            },
+        );
     });
 }

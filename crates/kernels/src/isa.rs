@@ -59,7 +59,8 @@ pub fn isa() -> Isa {
 }
 
 /// Runs `f`, compiled for the level in use: the closure is inlined into a function with those target features, and
-/// its loops are vectorized there. Call it inside a task, around loops over slices.
+/// its loops are vectorized there. Call it inside a task, around loops over slices, and with a closure marked
+/// `#[inline(always)]`, as everything that it calls: what is not inlined is compiled without those features.
 #[inline]
 pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]

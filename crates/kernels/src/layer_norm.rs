@@ -22,18 +22,21 @@ pub fn layer_norm<T: Real>(y: &mut [T], x: &mut [T], rstd: &mut [T], residual: &
     let rows = rows_per_task(d);
     let tasks = y.par_chunks_mut(rows * d).zip(x.par_chunks_mut(rows * d)).zip(rstd.par_chunks_mut(rows));
     tasks.enumerate().for_each(|(task, ((y, x), rstd))| {
-        vectorize(|| {
-            for (r, ((y, x), rstd)) in y.chunks_exact_mut(d).zip(x.chunks_exact_mut(d)).zip(rstd).enumerate() {
-                if !residual.is_empty() {
-                    let residual = &residual[(task * rows + r) * d..][..d];
-                    x.iter_mut().zip(residual).for_each(|(x, residual)| *x += *residual);
+        vectorize(
+            #[inline(always)]
+            || {
+                for (r, ((y, x), rstd)) in y.chunks_exact_mut(d).zip(x.chunks_exact_mut(d)).zip(rstd).enumerate() {
+                    if !residual.is_empty() {
+                        let residual = &residual[(task * rows + r) * d..][..d];
+                        x.iter_mut().zip(residual).for_each(|(x, residual)| *x += *residual);
+                    }
+                    *rstd = normalize(x);
+                    for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
+                        *y = *x * *gamma + *beta;
+                    }
                 }
-                *rstd = normalize(x);
-                for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
-                    *y = *x * *gamma + *beta;
-                }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -51,29 +54,42 @@ pub fn layer_norm_backward<T: Real>(
 ) {
     let d = gamma.len();
     assert!(dy.len() == normalized.len() && dy.len() == rstd.len() * d);
-    column_sums(dgamma, rstd.len(), |sums, row, columns| {
-        let (dy, normalized) = (&dy[row * d..][columns.clone()], &normalized[row * d..][columns]);
-        for ((sum, dy), normalized) in sums.iter_mut().zip(dy).zip(normalized) {
-            *sum += *dy * *normalized;
-        }
-    });
-    column_sums(dbeta, rstd.len(), |sums, row, columns| {
-        sums.iter_mut().zip(&dy[row * d..][columns]).for_each(|(sum, dy)| *sum += *dy);
-    });
+    column_sums(
+        dgamma,
+        rstd.len(),
+        #[inline(always)]
+        |sums, row, columns| {
+            let (dy, normalized) = (&dy[row * d..][columns.clone()], &normalized[row * d..][columns]);
+            for ((sum, dy), normalized) in sums.iter_mut().zip(dy).zip(normalized) {
+                *sum += *dy * *normalized;
+            }
+        },
+    );
+    column_sums(
+        dbeta,
+        rstd.len(),
+        #[inline(always)]
+        |sums, row, columns| {
+            sums.iter_mut().zip(&dy[row * d..][columns]).for_each(|(sum, dy)| *sum += *dy);
+        },
+    );
     let rows = rows_per_task(d);
     let tasks = dy.par_chunks_mut(rows * d).zip(normalized.par_chunks(rows * d)).zip(rstd.par_chunks(rows));
     tasks.for_each(|((dy, normalized), rstd)| {
-        vectorize(|| {
-            for ((dy, normalized), rstd) in dy.chunks_exact_mut(d).zip(normalized.chunks_exact(d)).zip(rstd) {
-                dy.iter_mut().zip(gamma).for_each(|(dy, gamma)| *dy *= *gamma);
-                let n = T::from_f64(d as f64);
-                let mean = lane_sum(dy, dy, |g, _| g) / n;
-                let slope = lane_sum(dy, normalized, |g, x| g * x) / n;
-                for (dy, normalized) in dy.iter_mut().zip(normalized) {
-                    *dy = *rstd * (*dy - mean - *normalized * slope);
+        vectorize(
+            #[inline(always)]
+            || {
+                for ((dy, normalized), rstd) in dy.chunks_exact_mut(d).zip(normalized.chunks_exact(d)).zip(rstd) {
+                    dy.iter_mut().zip(gamma).for_each(|(dy, gamma)| *dy *= *gamma);
+                    let n = T::from_f64(d as f64);
+                    let mean = lane_sum(dy, dy, |g, _| g) / n;
+                    let slope = lane_sum(dy, normalized, |g, x| g * x) / n;
+                    for (dy, normalized) in dy.iter_mut().zip(normalized) {
+                        *dy = *rstd * (*dy - mean - *normalized * slope);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 

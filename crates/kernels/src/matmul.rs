@@ -1,72 +1,105 @@
-//! Linear layers, forward and backward, over the `gemm` crate.
+//! Linear layers, forward and backward.
 //!
 //! A layer has weights `w [N, K]` and a bias `b [N]`, as PyTorch stores them; M rows go through it.
 
+use crate::Real;
+use crate::gemm::{Epilogue, Left, Matrix, Precision, Right, multiply};
+use crate::isa::{Isa, isa};
+use crate::parallel::{column_sums, rows_per_task};
 use rayon::prelude::*;
 
-use crate::Real;
-use crate::parallel::{column_sums, rows_per_task};
+/// How linear layers multiply, with buffers that are used again from call to call.
+#[derive(Debug, Default)]
+pub struct Products {
+    precision: Precision,
+    left: Left,
+    right: Right,
+}
+
+impl Products {
+    /// Products of operands that are rounded to `precision`; sums are f32 in any case.
+    pub fn new(precision: Precision) -> Self {
+        Self { precision, ..Self::default() }
+    }
+
+    /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says.
+    pub(crate) fn multiply_f32(&mut self, c: &mut [f32], a: Matrix, b: Matrix, epilogue: Epilogue) {
+        if self.precision == Precision::F32 && isa() == Isa::Baseline {
+            // the crate knows more instruction sets than we do
+            return multiply_unpacked(c, a, b, epilogue);
+        }
+        self.left.pack(a, self.precision);
+        self.right.pack(b, self.precision);
+        multiply(c, &self.left, &self.right, epilogue);
+    }
+}
 
 /// `y [M, N] = x [M, K] · wᵀ + b`. Overwrites `y`.
-pub fn linear<T: Real>(y: &mut [T], x: &[T], w: &[T], b: &[T]) {
+pub fn linear<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: &[T], b: &[T]) {
     let n = b.len();
     let (m, k) = (y.len() / n, w.len() / n);
-    let rows = rows_per_task(n);
-    y.par_chunks_mut(rows * n).for_each(|y| y.chunks_exact_mut(n).for_each(|y| y.copy_from_slice(b)));
-    matmul([m, n, k], y, true, (x, [k, 1]), (w, [1, k]));
+    T::multiply(p, y, Matrix::new(x, [m, k]), Matrix::new(w, [n, k]).transposed(), Epilogue::Bias(b));
 }
 
 /// `dx [M, K] = dy [M, N] · w`; with `accumulate`, `dx +=`.
-pub fn linear_backward_input<T: Real>(dx: &mut [T], dy: &[T], w: &[T], n: usize, accumulate: bool) {
+pub fn linear_backward_input<T: Real>(p: &mut Products, dx: &mut [T], dy: &[T], w: &[T], n: usize, accumulate: bool) {
     let (m, k) = (dy.len() / n, w.len() / n);
-    matmul([m, k, n], dx, accumulate, (dy, [n, 1]), (w, [k, 1]));
+    let epilogue = if accumulate { Epilogue::Add } else { Epilogue::Overwrite };
+    T::multiply(p, dx, Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]), epilogue);
 }
 
 /// `dw [N, K] = dyᵀ · x`, `db [N] = column sums of dy [M, N]`. Overwrites both.
-pub fn linear_backward_weight<T: Real>(dw: &mut [T], db: &mut [T], dy: &[T], x: &[T]) {
+pub fn linear_backward_weight<T: Real>(p: &mut Products, dw: &mut [T], db: &mut [T], dy: &[T], x: &[T]) {
     let n = db.len();
     let (m, k) = (dy.len() / n, dw.len() / n);
-    matmul([n, k, m], dw, false, (dy, [1, n]), (x, [k, 1]));
-    column_sums(db, m, |db, row, columns| {
-        for (db, dy) in db.iter_mut().zip(&dy[row * n..][columns]) {
-            *db += *dy;
-        }
-    });
+    T::multiply(p, dw, Matrix::new(dy, [m, n]).transposed(), Matrix::new(x, [m, k]), Epilogue::Overwrite);
+    column_sums(
+        db,
+        m,
+        #[inline(always)]
+        |db, row, columns| {
+            for (db, dy) in db.iter_mut().zip(&dy[row * n..][columns]) {
+                *db += *dy;
+            }
+        },
+    );
 }
 
-/// `c [M, N] = a [M, K] · b [K, N]`, or `c +=` with `accumulate`; `a` and `b` each with [row stride, column stride].
-fn matmul<T: Real>(
-    [m, n, k]: [usize; 3],
-    c: &mut [T],
-    accumulate: bool,
-    (a, [a_row, a_column]): (&[T], [usize; 2]),
-    (b, [b_row, b_column]): (&[T], [usize; 2]),
-) {
-    assert_eq!(c.len(), m * n, "output of [{m}, {k}] x [{k}, {n}]");
-    assert_eq!(a.len(), m * k, "left operand of [{m}, {k}] x [{k}, {n}]");
-    assert_eq!(b.len(), k * n, "right operand of [{m}, {k}] x [{k}, {n}]");
-    // SAFETY: the lengths were checked above, the strides enumerate each matrix exactly, and `c` is borrowed mutably.
+/// `c [M, N] = a [M, K] · b [K, N]` by the `gemm` crate, or as the epilogue says.
+pub(crate) fn multiply_unpacked<T: Real>(c: &mut [T], a: Matrix<T>, b: Matrix<T>, epilogue: Epilogue<T>) {
+    let ([m, k], [_, n]) = (a.shape(), b.shape());
+    assert_eq!(b.shape()[0], k, "right operand of [{m}, {k}] x [{k}, {n}]");
+    assert_eq!(Some(c.len()), m.checked_mul(n), "output of [{m}, {k}] x [{k}, {n}]");
+    if let Epilogue::Bias(bias) = epilogue {
+        let rows = rows_per_task(n);
+        c.par_chunks_mut(rows * n).for_each(|c| c.chunks_exact_mut(n).for_each(|c| c.copy_from_slice(bias)));
+    }
+    let accumulate = !matches!(epilogue, Epilogue::Overwrite);
+    let ((a, [a_row, a_column]), (b, [b_row, b_column])) = (a.strides(), b.strides());
+    let (row, parallel) = (n as isize, ::gemm::Parallelism::Rayon(0));
+    // SAFETY: a matrix has as many values as its shape says and its strides enumerate them; the output was checked
+    // above and is borrowed mutably.
     unsafe {
-        gemm::gemm(
+        ::gemm::gemm(
             m,
             n,
             k,
             c.as_mut_ptr(),
             1,
-            n as isize,
+            row,
             accumulate,
             a.as_ptr(),
-            a_column as isize,
-            a_row as isize,
+            a_column,
+            a_row,
             b.as_ptr(),
-            b_column as isize,
-            b_row as isize,
+            b_column,
+            b_row,
             T::ONE,
             T::ONE,
             false,
             false,
             false,
-            gemm::Parallelism::Rayon(0),
+            parallel,
         );
     }
 }

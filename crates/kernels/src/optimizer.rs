@@ -52,20 +52,28 @@ pub fn adam_step<T: Real>(w: &mut [T], m: &mut [T], v: &mut [T], g: &[T], adam: 
     };
     let chunks = w.par_chunks_mut(ELEMENTS).zip(m.par_chunks_mut(ELEMENTS)).zip(v.par_chunks_mut(ELEMENTS));
     chunks.zip(g.par_chunks(ELEMENTS)).for_each(|(((w, m), v), g)| {
-        vectorize(|| {
-            for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
-                let g = *g * scale + penalty * *w;
-                *m = beta1 * *m + rest1 * g;
-                *v = beta2 * *v + rest2 * g * g;
-                *w = shrink * *w - step_size * *m / (v.sqrt() / correction2 + epsilon);
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                    let g = *g * scale + penalty * *w;
+                    *m = beta1 * *m + rest1 * g;
+                    *v = beta2 * *v + rest2 * g * g;
+                    *w = shrink * *w - step_size * *m / (v.sqrt() / correction2 + epsilon);
+                }
+            },
+        );
     });
 }
 
 /// The Euclidean norm of all gradients together, summed in f64 over fixed chunks in a fixed order.
 pub fn gradient_norm<T: Real>(gradients: &[&[T]]) -> f64 {
-    let squares = |chunk: &[T]| vectorize(|| lane_sum(chunk, chunk, |g, _| g.to_f64() * g.to_f64()));
+    let squares = |chunk: &[T]| {
+        vectorize(
+            #[inline(always)]
+            || lane_sum(chunk, chunk, |g, _| g.to_f64() * g.to_f64()),
+        )
+    };
     let sums = gradients.iter().map(|g| g.par_chunks(ELEMENTS).map(squares).collect::<Vec<f64>>());
     sums.flatten().sum::<f64>().sqrt()
 }

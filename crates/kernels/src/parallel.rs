@@ -26,12 +26,15 @@ pub(crate) fn column_sums<T: Real>(
 ) {
     sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(c, sums)| {
         let columns = c * COLUMNS..c * COLUMNS + sums.len();
-        vectorize(|| {
-            sums.fill(T::ZERO);
-            for row in 0..rows {
-                add_row(sums, row, columns.clone());
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                sums.fill(T::ZERO);
+                for row in 0..rows {
+                    add_row(sums, row, columns.clone());
+                }
+            },
+        );
     });
 }
 
@@ -39,11 +42,14 @@ pub(crate) fn column_sums<T: Real>(
 pub fn add<T: Real>(a: &mut [T], b: &[T]) {
     assert_eq!(a.len(), b.len());
     a.par_chunks_mut(ELEMENTS).zip(b.par_chunks(ELEMENTS)).for_each(|(a, b)| {
-        vectorize(|| {
-            for (a, b) in a.iter_mut().zip(b) {
-                *a += *b;
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for (a, b) in a.iter_mut().zip(b) {
+                    *a += *b;
+                }
+            },
+        );
     });
 }
 

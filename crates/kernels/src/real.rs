@@ -1,5 +1,7 @@
 //! The number type of the kernels: f32 to train, f64 to check gradients.
 
+use crate::gemm::{Epilogue, Matrix};
+use crate::matmul::{Products, multiply_unpacked};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
@@ -36,6 +38,10 @@ pub trait Real:
     fn exp(self) -> Self;
     /// Standard normal distribution: (cumulative probability, density) at `self`; vectorizes in f32.
     fn normal(self) -> (Self, Self);
+    /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says.
+    #[doc(hidden)]
+    #[allow(private_interfaces)] // the trait is implemented here alone
+    fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>);
 }
 
 /// The sum of `term(a[i], b[i])` in sixteen lanes whose order is fixed, so that it vectorizes.
@@ -86,6 +92,10 @@ impl Real for f64 {
     fn normal(self) -> (Self, Self) {
         let cumulative = 0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2);
         (cumulative, DENSITY_AT_0 * (-0.5 * self * self).exp())
+    }
+    #[allow(private_interfaces)]
+    fn multiply(_: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
+        multiply_unpacked(c, a, b, epilogue);
     }
 }
 
@@ -157,6 +167,11 @@ impl Real for f32 {
         }
         let tail = 0.5 * e * p;
         (if self > 0.0 { 1.0 - tail } else { tail }, DENSITY_AT_0 as f32 * e)
+    }
+
+    #[allow(private_interfaces)]
+    fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
+        p.multiply_f32(c, a, b, epilogue);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::Real;
 
-/// Columns of a tile; the right operand and the output have a multiple of this many.
+/// Right operands and outputs have a multiple of this many columns.
 pub(crate) const LANES: usize = 16;
 
 /// `n` rounded up to a multiple of [`LANES`].
@@ -13,51 +13,34 @@ pub(crate) fn padded(n: usize) -> usize {
 
 /// `c [m, n] = a [m, k] · b [k, n]`, or `c +=` with `accumulate`. `a` has [row stride, column stride]; `b` and `c` are
 /// contiguous, `n` a multiple of [`LANES`].
+///
+/// A row of `c` is the sum of rows of `b`, four at a time: a loop that every compiler vectorizes over the columns.
 #[inline(always)]
 pub(crate) fn small_matmul<T: Real>(
     c: &mut [T],
-    (a, strides): (&[T], [usize; 2]),
+    (a, [a_row, a_column]): (&[T], [usize; 2]),
     b: &[T],
     [m, n, k]: [usize; 3],
     accumulate: bool,
 ) {
-    for j in (0..n).step_by(LANES) {
-        let mut i = 0;
-        while i < m {
-            let (a, c) = (&a[i * strides[0]..], &mut c[i * n + j..]);
-            i += match m - i {
-                8.. => tile::<T, 8>(c, a, strides, &b[j..], [n, k], accumulate),
-                4.. => tile::<T, 4>(c, a, strides, &b[j..], [n, k], accumulate),
-                _ => tile::<T, 1>(c, a, strides, &b[j..], [n, k], accumulate),
-            };
-        }
+    if !accumulate {
+        c[..m * n].fill(T::ZERO);
     }
-}
-
-/// R rows and [`LANES`] columns of the output, in registers over the whole of k. Returns R.
-#[inline(always)]
-fn tile<T: Real, const R: usize>(
-    c: &mut [T],
-    a: &[T],
-    [a_row, a_column]: [usize; 2],
-    b: &[T],
-    [n, k]: [usize; 2],
-    accumulate: bool,
-) -> usize {
-    let mut sums = [[T::ZERO; LANES]; R];
-    for p in 0..k {
-        let b: &[T] = &b[p * n..][..LANES];
-        for r in 0..R {
-            let x = a[r * a_row + p * a_column];
-            for l in 0..LANES {
-                sums[r][l] += x * b[l];
+    for (i, c) in c[..m * n].chunks_exact_mut(n).enumerate() {
+        let factor = |p: usize| a[i * a_row + p * a_column];
+        let fours = b[..k * n].chunks_exact(4 * n);
+        let rest = fours.remainder();
+        for (p, b) in fours.enumerate() {
+            let (b01, b23) = b.split_at(2 * n);
+            let ((b0, b1), (b2, b3)) = (b01.split_at(n), b23.split_at(n));
+            let [a0, a1, a2, a3] = [factor(4 * p), factor(4 * p + 1), factor(4 * p + 2), factor(4 * p + 3)];
+            for ((((c, b0), b1), b2), b3) in c.iter_mut().zip(b0).zip(b1).zip(b2).zip(b3) {
+                *c += (a0 * *b0 + a1 * *b1) + (a2 * *b2 + a3 * *b3);
             }
         }
-    }
-    for (r, sums) in sums.iter().enumerate() {
-        for (c, sum) in c[r * n..][..LANES].iter_mut().zip(sums) {
-            *c = if accumulate { *c + *sum } else { *sum };
+        for (p, b) in rest.chunks_exact(n).enumerate() {
+            let a = factor(k / 4 * 4 + p);
+            c.iter_mut().zip(b).for_each(|(c, b)| *c += a * *b);
         }
     }
-    R
 }

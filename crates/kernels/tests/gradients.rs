@@ -47,17 +47,17 @@ fn linear_layers() {
         let (x, w, b, r) = (random(m * k, 1), random(n * k, 2), random(n, 3), random(m * n, 4));
         let loss = |x: &[f64], w: &[f64], b: &[f64]| {
             let mut y = vec![f64::NAN; m * n];
-            linear(&mut y, x, w, b);
+            linear(&mut Products::default(), &mut y, x, w, b);
             dot(&y, &r)
         };
         let (mut dx, mut dw, mut db) = (vec![f64::NAN; m * k], vec![f64::NAN; n * k], vec![f64::NAN; n]);
-        linear_backward_input(&mut dx, &r, &w, n, false);
-        linear_backward_weight(&mut dw, &mut db, &r, &x);
+        linear_backward_input(&mut Products::default(), &mut dx, &r, &w, n, false);
+        linear_backward_weight(&mut Products::default(), &mut dw, &mut db, &r, &x);
         check("dx", &dx, &x, |x| loss(x, &w, &b));
         check("dw", &dw, &w, |w| loss(&x, w, &b));
         check("db", &db, &b, |b| loss(&x, &w, b));
         let mut twice = dx.clone();
-        linear_backward_input(&mut twice, &r, &w, n, true);
+        linear_backward_input(&mut Products::default(), &mut twice, &r, &w, n, true);
         assert!(twice.iter().zip(&dx).all(|(t, d)| (t - 2.0 * d).abs() < 1e-12), "accumulates");
     }
 }

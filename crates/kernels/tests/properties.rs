@@ -34,7 +34,7 @@ proptest! {
     fn linear_is_a_matrix_product(m in 0_usize..70, n in 1_usize..70, k in 1_usize..140) {
         let (x, w, b) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3));
         let mut y = vec![f32::NAN; m * n];
-        linear(&mut y, &x, &w, &b);
+        linear(&mut Products::default(), &mut y, &x, &w, &b);
         let size = |x: &[f32]| x.iter().map(|x| x.abs()).collect::<Vec<_>>();
         let sizes = naive_linear([m, n, k], &size(&x), &size(&w), &size(&b));
         for ((got, want), size) in y.iter().zip(naive_linear([m, n, k], &x, &w, &b)).zip(sizes) {
@@ -85,24 +85,27 @@ fn first_queries_alone_are_the_same() {
 
 #[test]
 fn same_bits_at_every_thread_count() {
-    let run = |threads: usize| {
+    let run = |threads: usize, precision| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let [m, n, k] = [611, 384, 1536];
+            let mut p = Products::new(precision);
             let (x, w, b) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3));
             let (mut y, mut dx, mut dw, mut db) = (vec![0.0; m * n], vec![0.0; m * k], vec![0.0; n * k], vec![0.0; n]);
-            linear(&mut y, &x, &w, &b);
-            linear_backward_input(&mut dx, &y, &w, n, false);
-            linear_backward_weight(&mut dw, &mut db, &y, &x);
+            linear(&mut p, &mut y, &x, &w, &b);
+            linear_backward_input(&mut p, &mut dx, &y, &w, n, false);
+            linear_backward_weight(&mut p, &mut dw, &mut db, &y, &x);
             let norm = gradient_norm(&[&dw, &db]);
             let mut out = bits(&y);
             [dx, dw, db].iter().for_each(|part| out.extend(bits(part)));
             (out, norm.to_bits())
         })
     };
-    let one = run(1);
-    for threads in [2, 3, 5] {
-        assert!(run(threads) == one, "{threads} threads give other bits than one");
+    for precision in [Precision::F32, Precision::Bf16] {
+        let one = run(1, precision);
+        for threads in [2, 3, 5] {
+            assert!(run(threads, precision) == one, "{precision:?}: {threads} threads give other bits than one");
+        }
     }
 }
 

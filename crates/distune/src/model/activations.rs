@@ -1,6 +1,6 @@
 //! What a forward pass leaves for the backward pass. Buffers are reused from step to step.
 
-use distune_kernels::{Dropout, Site};
+use distune_kernels::{Dropout, Precision, Products, Site};
 
 use crate::data::Batch;
 use crate::model::Config;
@@ -23,6 +23,15 @@ pub struct Activations<T> {
     pub dropped: Vec<T>,
     /// `[B, C]`
     pub logits: Vec<T>,
+    /// How linear layers multiply.
+    pub products: Products,
+}
+
+impl<T: Default> Activations<T> {
+    /// Empty, for linear layers of this precision.
+    pub fn new(precision: Precision) -> Self {
+        Self { products: Products::new(precision), ..Self::default() }
+    }
 }
 
 /// What a block leaves.

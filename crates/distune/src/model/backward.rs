@@ -3,7 +3,7 @@
 //! Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
 
 use distune_kernels as k;
-use distune_kernels::{Heads, Real, Site};
+use distune_kernels::{Heads, Precision, Products, Real, Site};
 
 use crate::model::activations::{Activations, BlockActivations, Pass, sized};
 use crate::model::weights::{Block, Group, Head, Parameters};
@@ -18,6 +18,14 @@ pub struct Scratch<T> {
     d_context: Vec<T>,
     dq: Vec<T>,
     dkv: Vec<T>,
+    products: Products,
+}
+
+impl<T: Default> Scratch<T> {
+    /// Empty, for linear layers of this precision.
+    pub fn new(precision: Precision) -> Self {
+        Self { products: Products::new(precision), ..Self::default() }
+    }
 }
 
 /// Computes the gradients of every tensor from `pass.lowest` on, given `dlogits [B, C]` and what the forward
@@ -45,14 +53,14 @@ pub fn backward<T: Real>(
 /// `s.d_output [B, D]` becomes the gradient of the first tokens.
 fn head<T: Real>(d: Head<&mut [T]>, s: &mut Scratch<T>, dlogits: &[T], a: &Activations<T>, w: Head<&[T]>, pass: Pass) {
     let config = pass.config;
-    k::linear_backward_weight(d.classifier.weight, d.classifier.bias, dlogits, &a.dropped);
+    k::linear_backward_weight(&mut s.products, d.classifier.weight, d.classifier.bias, dlogits, &a.dropped);
     let d_pooled = sized(&mut s.d_context, a.pooled.len());
-    k::linear_backward_input(d_pooled, dlogits, w.classifier.weight, config.labels.len(), false);
+    k::linear_backward_input(&mut s.products, d_pooled, dlogits, w.classifier.weight, config.labels.len(), false);
     pass.dropout(config.seq_classif_dropout, 0, Site::Classifier).apply(d_pooled, config.dim);
     k::relu_backward(d_pooled, &a.pooled);
-    k::linear_backward_weight(d.pre_classifier.weight, d.pre_classifier.bias, d_pooled, &a.output);
+    k::linear_backward_weight(&mut s.products, d.pre_classifier.weight, d.pre_classifier.bias, d_pooled, &a.output);
     let d_output = sized(&mut s.d_output, a.output.len());
-    k::linear_backward_input(d_output, d_pooled, w.pre_classifier.weight, config.dim, false);
+    k::linear_backward_input(&mut s.products, d_output, d_pooled, w.pre_classifier.weight, config.dim, false);
 }
 
 /// `s.d_output`, the gradient of the block's output `[Q, D]`, becomes the gradient of its input `[T, D]`, when that is
@@ -76,12 +84,12 @@ fn block<T: Real>(
     k::layer_norm_backward(d_sum, norm.gamma, norm.beta, &a.output_normalized, &a.output_rstd, w.output_norm.gamma);
     s.d_feed_forward.clone_from(d_sum);
     pass.dropout(config.dropout, i + 1, Site::FeedForward).apply(&mut s.d_feed_forward, width);
-    k::linear_backward_weight(d.lin2.weight, d.lin2.bias, &s.d_feed_forward, &a.activated);
+    k::linear_backward_weight(&mut s.products, d.lin2.weight, d.lin2.bias, &s.d_feed_forward, &a.activated);
     let d_lin1 = sized(&mut s.d_activated, a.activated.len());
-    k::linear_backward_input(d_lin1, &s.d_feed_forward, w.lin2.weight, width, false);
+    k::linear_backward_input(&mut s.products, d_lin1, &s.d_feed_forward, w.lin2.weight, width, false);
     k::gelu_backward(d_lin1, &a.lin1);
-    k::linear_backward_weight(d.lin1.weight, d.lin1.bias, d_lin1, &a.hidden);
-    k::linear_backward_input(d_sum, d_lin1, w.lin1.weight, f, true);
+    k::linear_backward_weight(&mut s.products, d.lin1.weight, d.lin1.bias, d_lin1, &a.hidden);
+    k::linear_backward_input(&mut s.products, d_sum, d_lin1, w.lin1.weight, f, true);
 
     // attention
     let norm = d.attention_norm;
@@ -93,24 +101,24 @@ fn block<T: Real>(
         &a.attention_rstd,
         w.attention_norm.gamma,
     );
-    k::linear_backward_weight(d.out.weight, d.out.bias, d_sum, &a.context);
+    k::linear_backward_weight(&mut s.products, d.out.weight, d.out.bias, d_sum, &a.context);
     let d_context = sized(&mut s.d_context, a.context.len());
-    k::linear_backward_input(d_context, d_sum, w.out.weight, width, false);
+    k::linear_backward_input(&mut s.products, d_context, d_sum, w.out.weight, width, false);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
     let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention);
     let (dq, dkv) = (sized(&mut s.dq, a.q.len()), sized(&mut s.dkv, a.kv.len()));
     k::attention_backward(dq, dkv, d_context, &a.q, &a.kv, heads, &dropout);
-    k::linear_backward_weight(d.q.weight, d.q.bias, dq, a.query_input());
-    k::linear_backward_weight(d.kv.weight, d.kv.bias, dkv, &a.input);
+    k::linear_backward_weight(&mut s.products, d.q.weight, d.q.bias, dq, a.query_input());
+    k::linear_backward_weight(&mut s.products, d.kv.weight, d.kv.bias, dkv, &a.input);
     if !input_wanted {
         return;
     }
-    k::linear_backward_input(d_sum, dq, w.q.weight, width, true);
+    k::linear_backward_input(&mut s.products, d_sum, dq, w.q.weight, width, true);
     if a.first.is_empty() {
-        k::linear_backward_input(d_sum, dkv, w.kv.weight, 2 * width, true);
+        k::linear_backward_input(&mut s.products, d_sum, dkv, w.kv.weight, 2 * width, true);
     } else {
         let d_input = sized(&mut s.d_context, a.input.len());
-        k::linear_backward_input(d_input, dkv, w.kv.weight, 2 * width, false);
+        k::linear_backward_input(&mut s.products, d_input, dkv, w.kv.weight, 2 * width, false);
         k::scatter_add_rows(d_input, d_sum, &batch.offsets[..batch.sequences()], width);
         std::mem::swap(&mut s.d_output, &mut s.d_context);
     }

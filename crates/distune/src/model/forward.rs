@@ -3,7 +3,7 @@
 //! Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
 
 use distune_kernels as k;
-use distune_kernels::{Heads, Real, Site};
+use distune_kernels::{Heads, Products, Real, Site};
 
 use crate::model::activations::{Activations, BlockActivations, Pass, sized};
 use crate::model::weights::{Block, Embeddings, Head, Parameters};
@@ -17,7 +17,7 @@ pub fn forward<T: Real>(a: &mut Activations<T>, weights: &Parameters<T>, pass: P
     for i in 0..config.n_layers {
         let slot = &mut a.blocks[pass.slot(i)];
         std::mem::swap(&mut slot.input, &mut a.output);
-        block(slot, &mut a.output, weights.block(i), pass, i);
+        block(slot, &mut a.output, &mut a.products, weights.block(i), pass, i);
     }
     head(a, weights.head(), pass);
 }
@@ -34,7 +34,14 @@ fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T]>, pass: Pass) 
 }
 
 /// `output [Q, D]` of block `i`, whose input is `a.input [T, D]`.
-fn block<T: Real>(a: &mut BlockActivations<T>, output: &mut Vec<T>, w: Block<&[T]>, pass: Pass, i: usize) {
+fn block<T: Real>(
+    a: &mut BlockActivations<T>,
+    output: &mut Vec<T>,
+    p: &mut Products,
+    w: Block<&[T]>,
+    pass: Pass,
+    i: usize,
+) {
     let Pass { config, batch, .. } = pass;
     let (d, f, tokens) = (config.dim, config.hidden_dim, batch.tokens());
     if i + 1 == config.n_layers {
@@ -49,21 +56,21 @@ fn block<T: Real>(a: &mut BlockActivations<T>, output: &mut Vec<T>, w: Block<&[T
     let rows = residual.len() / d;
 
     // attention
-    k::linear(sized(&mut a.q, rows * d), residual, w.q.weight, w.q.bias);
-    k::linear(sized(&mut a.kv, tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias);
+    k::linear(p, sized(&mut a.q, rows * d), residual, w.q.weight, w.q.bias);
+    k::linear(p, sized(&mut a.kv, tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width: d };
     let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention);
     k::attention(sized(&mut a.context, rows * d), &a.q, &a.kv, heads, &dropout);
     let sum = sized(&mut a.attention_normalized, rows * d);
-    k::linear(sum, &a.context, w.out.weight, w.out.bias);
+    k::linear(p, sum, &a.context, w.out.weight, w.out.bias);
     let (hidden, rstd) = (sized(&mut a.hidden, rows * d), sized(&mut a.attention_rstd, rows));
     k::layer_norm(hidden, sum, rstd, residual, w.attention_norm.gamma, w.attention_norm.beta);
 
     // feed-forward network
-    k::linear(sized(&mut a.lin1, rows * f), &a.hidden, w.lin1.weight, w.lin1.bias);
+    k::linear(p, sized(&mut a.lin1, rows * f), &a.hidden, w.lin1.weight, w.lin1.bias);
     k::gelu(sized(&mut a.activated, rows * f), &a.lin1);
     let sum = sized(&mut a.output_normalized, rows * d);
-    k::linear(sum, &a.activated, w.lin2.weight, w.lin2.bias);
+    k::linear(p, sum, &a.activated, w.lin2.weight, w.lin2.bias);
     pass.dropout(config.dropout, i + 1, Site::FeedForward).apply(sum, d);
     let (output, rstd) = (sized(output, rows * d), sized(&mut a.output_rstd, rows));
     k::layer_norm(output, sum, rstd, &a.hidden, w.output_norm.gamma, w.output_norm.beta);
@@ -73,10 +80,10 @@ fn block<T: Real>(a: &mut BlockActivations<T>, output: &mut Vec<T>, w: Block<&[T
 fn head<T: Real>(a: &mut Activations<T>, w: Head<&[T]>, pass: Pass) {
     let config = pass.config;
     let pooled = sized(&mut a.pooled, a.output.len());
-    k::linear(pooled, &a.output, w.pre_classifier.weight, w.pre_classifier.bias);
+    k::linear(&mut a.products, pooled, &a.output, w.pre_classifier.weight, w.pre_classifier.bias);
     k::relu(pooled);
     a.dropped.clone_from(&a.pooled);
     pass.dropout(config.seq_classif_dropout, 0, Site::Classifier).apply(&mut a.dropped, config.dim);
     let logits = sized(&mut a.logits, a.output.len() / config.dim * config.labels.len());
-    k::linear(logits, &a.dropped, w.classifier.weight, w.classifier.bias);
+    k::linear(&mut a.products, logits, &a.dropped, w.classifier.weight, w.classifier.bias);
 }

@@ -1,0 +1,76 @@
+//! The innermost loop for f32 with AVX2 and FMA.
+
+use std::arch::x86_64::*;
+
+use super::tile::{Block, Tile, Vector, compute};
+
+/// Computes a tile.
+///
+/// # Safety
+///
+/// The CPU has AVX2 and FMA, and the tile may be written.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn tile(block: Block, tile: &Tile) {
+    // SAFETY: compiled for AVX2 and FMA; the rest is the caller's promise.
+    unsafe { compute::<F32, 2>(block, tile) }
+}
+
+/// Eight sums of products of f32.
+#[derive(Clone, Copy)]
+struct F32(__m256);
+
+// SAFETY of the blocks below: the callers of the methods promise that the CPU has AVX2 and FMA and that the pointers are
+// good for eight numbers; no alignment is needed.
+impl Vector for F32 {
+    const LANES: usize = 8;
+    const ROWS: usize = 4;
+    type Words = __m256;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_setzero_ps() })
+    }
+
+    #[inline(always)]
+    unsafe fn splat(word: u32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_set1_ps(f32::from_bits(word)) }
+    }
+
+    #[inline(always)]
+    unsafe fn words(from: *const u32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, a: __m256, b: __m256) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_fmadd_ps(a, b, self.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(at: *const f32) {
+        // SAFETY: see above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+}

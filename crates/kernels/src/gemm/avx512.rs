@@ -1,0 +1,76 @@
+//! The innermost loop for f32 with AVX-512.
+
+use std::arch::x86_64::*;
+
+use super::tile::{Block, Tile, Vector, compute};
+
+/// Computes a tile.
+///
+/// # Safety
+///
+/// The CPU has AVX-512F, and the tile may be written.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn tile(block: Block, tile: &Tile) {
+    // SAFETY: compiled for AVX-512F; the rest is the caller's promise.
+    unsafe { compute::<F32, 3>(block, tile) }
+}
+
+/// Sixteen sums of products of f32.
+#[derive(Clone, Copy)]
+struct F32(__m512);
+
+// SAFETY of the blocks below: the callers of the methods promise that the CPU has AVX-512F and that the pointers are
+// good for sixteen numbers; no alignment is needed.
+impl Vector for F32 {
+    const LANES: usize = 16;
+    const ROWS: usize = 8;
+    type Words = __m512;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_setzero_ps() })
+    }
+
+    #[inline(always)]
+    unsafe fn splat(word: u32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps(f32::from_bits(word)) }
+    }
+
+    #[inline(always)]
+    unsafe fn words(from: *const u32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, a: __m512, b: __m512) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_fmadd_ps(a, b, self.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(at: *const f32) {
+        // SAFETY: see above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+}

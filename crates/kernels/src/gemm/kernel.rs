@@ -1,0 +1,95 @@
+//! The innermost loops to choose from.
+
+use super::portable;
+use super::tile::{Block, Tile};
+use super::{Left, Precision, Right};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512, avx512_bf16};
+use crate::isa::{Isa, isa};
+
+/// An innermost loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kernel {
+    Avx512Bf16,
+    Avx512,
+    Avx2,
+    Portable,
+    PortableBf16,
+}
+
+impl Kernel {
+    /// All of them, best first.
+    pub(super) const ALL: [Self; 5] = [Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Portable, Self::PortableBf16];
+
+    /// The best for these operands at the level of instructions in use.
+    pub(super) fn best(precision: Precision) -> Self {
+        let level = Isa::ALL.iter().position(|&level| level == isa()).unwrap_or(0);
+        let fits = |kernel: &Self| {
+            kernel.precision() == precision && Isa::ALL[level..].contains(&kernel.isa()) && kernel.available()
+        };
+        let portable = if precision == Precision::Bf16 { Self::PortableBf16 } else { Self::Portable };
+        Self::ALL.into_iter().find(fits).unwrap_or(portable)
+    }
+
+    /// What it multiplies.
+    pub(super) fn precision(self) -> Precision {
+        match self {
+            Self::Avx512Bf16 | Self::PortableBf16 => Precision::Bf16,
+            Self::Avx512 | Self::Avx2 | Self::Portable => Precision::F32,
+        }
+    }
+
+    /// The level of instructions that it belongs to.
+    fn isa(self) -> Isa {
+        match self {
+            Self::Avx512Bf16 | Self::Avx512 => Isa::Avx512,
+            Self::Avx2 => Isa::Avx2,
+            Self::Portable | Self::PortableBf16 => Isa::Baseline,
+        }
+    }
+
+    /// Whether this CPU has it.
+    pub(super) fn available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let extra = match self {
+            Self::Avx512Bf16 => is_x86_feature_detected!("avx512bf16"),
+            Self::Avx2 => is_x86_feature_detected!("fma"),
+            _ => true,
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let extra = true;
+        self.isa().available() && extra
+    }
+
+    /// Words along K that are summed before the tile is written: with 512-bit registers a column panel may stream
+    /// from the level-2 cache, narrower ones need it in the level-1 cache.
+    pub(super) fn depth(self) -> usize {
+        match self {
+            Self::Avx512Bf16 | Self::Avx512 => 768,
+            Self::Avx2 | Self::Portable | Self::PortableBf16 => 128,
+        }
+    }
+
+    /// Computes a tile.
+    ///
+    /// # Safety
+    ///
+    /// The kernel is available, and `tile` may be written (see [`Tile`]).
+    #[inline]
+    pub(super) unsafe fn run(self, left: &[[u32; Left::ROWS]], right: &[[u32; Right::COLUMNS]], tile: &Tile) {
+        let block = Block { left, right };
+        // SAFETY: what the callees ask for is what the caller promises.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512Bf16 => avx512_bf16::tile(block, tile),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => avx512::tile(block, tile),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => avx2::tile(block, tile),
+                Self::PortableBf16 => portable::tile_bf16(block, tile),
+                _ => portable::tile(block, tile),
+            }
+        }
+    }
+}

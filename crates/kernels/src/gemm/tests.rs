@@ -1,0 +1,232 @@
+//! Every kernel that this CPU has, against products in f64 of the rounded operands.
+
+use super::driver::multiply_with;
+use super::kernel::Kernel;
+use super::{Epilogue, Left, Matrix, Precision, Right};
+use crate::isa::Isa;
+
+const SIZES: [usize; 15] = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 200];
+
+fn kernels() -> Vec<Kernel> {
+    Kernel::ALL.into_iter().filter(|kernel| kernel.available()).collect()
+}
+
+/// Numbers in [-1, 1).
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let value = |i: u32| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0;
+    (0..len as u32).map(value).collect()
+}
+
+/// Rounds to bf16 by another road: through the two neighbours.
+fn rounded(x: f32, precision: Precision) -> f64 {
+    let (down, x64) = (f32::from_bits(x.to_bits() & 0xffff_0000), f64::from(x));
+    let up = f32::from_bits((x.to_bits() & 0xffff_0000) + 0x1_0000);
+    let (below, above) = ((x64 - f64::from(down)).abs(), (f64::from(up) - x64).abs());
+    let even = (down.to_bits() >> 16) & 1 == 0;
+    match precision {
+        Precision::F32 => x64,
+        Precision::Bf16 if below < above || below == above && even => f64::from(down),
+        Precision::Bf16 => f64::from(up),
+    }
+}
+
+fn transposed(x: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    (0..columns * rows).map(|i| x[i % rows * columns + i / rows]).collect()
+}
+
+/// A product in f64, and the sum of the products' magnitudes, which scales the error.
+struct Reference {
+    shape: [usize; 3],
+    a: Vec<f32>,
+    b: Vec<f32>,
+    product: Vec<(f64, f64)>,
+}
+
+impl Reference {
+    fn new([m, n, k]: [usize; 3], precision: Precision) -> Self {
+        let (a, b) = (values(m * k, 1), values(k * n, 77_777));
+        let round = |x: &[f32]| x.iter().map(|&x| rounded(x, precision)).collect::<Vec<f64>>();
+        let (a64, b64) = (round(&a), round(&b));
+        let mut product = vec![(0.0, 0.0); m * n];
+        for i in 0..m {
+            for l in 0..k {
+                for j in 0..n {
+                    let term = a64[i * k + l] * b64[l * n + j];
+                    let (sum, magnitude) = &mut product[i * n + j];
+                    (*sum, *magnitude) = (*sum + term, *magnitude + term.abs());
+                }
+            }
+        }
+        Self { shape: [m, n, k], a, b, product }
+    }
+
+    /// Packs the operands, each from a row-major source or from its transpose.
+    fn pack(&self, isa: Isa, precision: Precision, transpose: [bool; 2]) -> (Left, Right) {
+        let [m, n, k] = self.shape;
+        let (mut left, mut right) = (Left::default(), Right::default());
+        let (a, b) = (transposed(&self.a, [m, k]), transposed(&self.b, [k, n]));
+        let choose = |transpose, x, y| if transpose { y } else { x };
+        let a = choose(transpose[0], Matrix::new(&self.a, [m, k]), Matrix::new(&a, [k, m]).transposed());
+        let b = choose(transpose[1], Matrix::new(&self.b, [k, n]), Matrix::new(&b, [n, k]).transposed());
+        left.pack_with(isa, a, precision);
+        right.pack_with(isa, b, precision);
+        (left, right)
+    }
+
+    /// Multiplies with each epilogue and compares.
+    fn check(&self, kernel: Kernel, left: &Left, right: &Right) {
+        let [m, n, k] = self.shape;
+        let (before, bias) = (values(m * n, 5), values(n, 6));
+        for epilogue in [Epilogue::Overwrite, Epilogue::Add, Epilogue::Bias(&bias)] {
+            let mut c = before.clone();
+            if matches!(epilogue, Epilogue::Overwrite) {
+                c.fill(f32::NAN); // must not be read
+            }
+            multiply_with(kernel, &mut c, left, right, epilogue);
+            for (i, (&c, &(product, magnitude))) in c.iter().zip(&self.product).enumerate() {
+                let start = match epilogue {
+                    Epilogue::Overwrite => 0.0,
+                    Epilogue::Add => f64::from(before[i]),
+                    Epilogue::Bias(bias) => f64::from(bias[i % n]),
+                };
+                // k + 1 additions and as many multiplications at most, each with a relative error of 2^-24
+                let bound = (2 * k + 2) as f64 * 2f64.powi(-24) * (magnitude + start.abs());
+                let want = start + product;
+                assert!(
+                    (f64::from(c) - want).abs() <= bound,
+                    "{kernel:?} {:?} {epilogue:?} [{}, {}]: {c}, not {want} (bound {bound:e})",
+                    self.shape,
+                    i / n,
+                    i % n
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_size_and_layout() {
+    for m in SIZES {
+        for n in SIZES {
+            for k in SIZES {
+                for precision in [Precision::F32, Precision::Bf16] {
+                    let reference = Reference::new([m, n, k], precision);
+                    // one of the four pairs of layouts a shape, each again and again over the grid
+                    let layout = m / 2 + n + k;
+                    let (left, right) =
+                        reference.pack(crate::isa::isa(), precision, [layout & 1 == 1, layout & 2 == 2]);
+                    for kernel in kernels().into_iter().filter(|kernel| kernel.precision() == precision) {
+                        reference.check(kernel, &left, &right);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn big() {
+    for shape in [[150, 300, 1700], [1, 400, 3100], [260, 97, 800], [30, 768, 2049]] {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let reference = Reference::new(shape, precision);
+            for layout in 0..4 {
+                let (left, right) = reference.pack(crate::isa::isa(), precision, [layout & 1 == 1, layout & 2 == 2]);
+                for kernel in kernels().into_iter().filter(|kernel| kernel.precision() == precision) {
+                    reference.check(kernel, &left, &right);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_level_packs_alike() {
+    for shape in [[1, 1, 1], [8, 48, 16], [13, 50, 37], [65, 200, 129], [7, 96, 0]] {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let reference = Reference::new(shape, precision);
+            let packed = |isa, layout: usize| {
+                let (left, right) = reference.pack(isa, precision, [layout & 1 == 1, layout & 2 == 2]);
+                let left_panels =
+                    (0..shape[0].div_ceil(Left::ROWS)).flat_map(|p| left.panel(p).as_flattened().to_vec());
+                let right_panels =
+                    (0..shape[1].div_ceil(Right::COLUMNS)).flat_map(|p| right.panel(p).as_flattened().to_vec());
+                (left_panels.collect::<Vec<u32>>(), right_panels.collect::<Vec<u32>>())
+            };
+            let want = packed(Isa::Baseline, 0);
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+                for layout in 0..4 {
+                    assert!(packed(isa, layout) == want, "{isa:?} {precision:?} {shape:?}, layout {layout}");
+                }
+            }
+        }
+    }
+}
+
+/// A buffer that held a bigger operand must leave nothing of it behind.
+#[test]
+fn buffers_are_used_again() {
+    let (big, small) = (Reference::new([90, 130, 75], Precision::Bf16), Reference::new([9, 13, 21], Precision::F32));
+    let (mut left, mut right) = big.pack(crate::isa::isa(), Precision::Bf16, [false, true]);
+    left.pack(Matrix::new(&small.a, [9, 21]), Precision::F32);
+    right.pack(Matrix::new(&small.b, [21, 13]), Precision::F32);
+    small.check(Kernel::best(Precision::F32), &left, &right);
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() -> Result<(), rayon::ThreadPoolBuildError> {
+    let [m, n, k] = [131, 500, 1601];
+    for kernel in kernels() {
+        let run = |threads| -> Result<Vec<u32>, rayon::ThreadPoolBuildError> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+            let mut c = values(m * n, 3);
+            pool.install(|| {
+                let (mut left, mut right) = (Left::default(), Right::default());
+                left.pack(Matrix::new(&values(m * k, 1), [m, k]), kernel.precision());
+                right.pack(Matrix::new(&values(k * n, 2), [n, k]).transposed(), kernel.precision());
+                multiply_with(kernel, &mut c, &left, &right, Epilogue::Add);
+            });
+            Ok(c.into_iter().map(f32::to_bits).collect())
+        };
+        let one = run(1)?;
+        assert!(run(2)? == one && run(3)? == one, "{kernel:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn specials_survive_rounding() {
+    let special = [f32::NAN, f32::from_bits(0x7fff_ffff), f32::INFINITY, f32::NEG_INFINITY, -0.0, f32::MAX];
+    let one = [1.0];
+    for kernel in kernels() {
+        for (i, x) in special.into_iter().enumerate() {
+            let (mut left, mut right) = (Left::default(), Right::default());
+            left.pack(Matrix::new(&[x], [1, 1]), kernel.precision());
+            right.pack(Matrix::new(&one, [1, 1]), kernel.precision());
+            let mut c = [0.5];
+            multiply_with(kernel, &mut c, &left, &right, Epilogue::Overwrite);
+            let is_max = i == 5;
+            match kernel.precision() {
+                Precision::Bf16 if is_max => assert!(c[0] == f32::INFINITY, "{kernel:?}: {c:?}"),
+                _ => assert!(c[0] == x || c[0].is_nan() && x.is_nan(), "{kernel:?}: {c:?}, not {x}"),
+            }
+        }
+    }
+}
+
+/// 2^40 rows without a column times 2^40 columns without a row: the output's size must not wrap to 0.
+#[test]
+#[should_panic(expected = "output of")]
+fn a_size_that_overflows_is_refused() {
+    let (mut left, mut right) = (Left::default(), Right::default());
+    left.pack(Matrix::new(&[], [1 << 40, 0]), Precision::F32);
+    right.pack(Matrix::new(&[], [0, 1 << 40]), Precision::F32);
+    multiply_with(Kernel::best(Precision::F32), &mut [], &left, &right, Epilogue::Overwrite);
+}
+
+#[test]
+#[should_panic(expected = "output of [2, 3] x [3, 4]")]
+fn a_short_output_is_refused() {
+    let reference = Reference::new([2, 4, 3], Precision::F32);
+    let (left, right) = reference.pack(crate::isa::isa(), Precision::F32, [false, false]);
+    multiply_with(Kernel::best(Precision::F32), &mut [0.0; 7], &left, &right, Epilogue::Overwrite);
+}

@@ -1,0 +1,152 @@
+//! The innermost loop, written once over a vector type; the per-ISA files supply the vector and compile it.
+
+use super::{Epilogue, Left, Right};
+
+/// A vector of f32 sums, and of the packed words that it is summed from.
+pub(super) trait Vector: Copy {
+    /// Sums in a vector.
+    const LANES: usize;
+    /// Rows in work at once: as many as the registers hold.
+    const ROWS: usize;
+    /// As many packed words.
+    type Words: Copy;
+
+    /// All zeros.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has the instructions; likewise for all below.
+    unsafe fn zero() -> Self;
+    /// `word` in every lane.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::zero`].
+    unsafe fn splat(word: u32) -> Self::Words;
+    /// Reads words.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::zero`]; `LANES` words can be read.
+    unsafe fn words(from: *const u32) -> Self::Words;
+    /// `self + a * b` for every lane: one product of f32, or two of bf16.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::zero`].
+    unsafe fn multiply_add(self, a: Self::Words, b: Self::Words) -> Self;
+    /// `self + other`
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::zero`].
+    unsafe fn add(self, other: Self) -> Self;
+    /// Reads sums.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::zero`]; `LANES` numbers can be read.
+    unsafe fn load(from: *const f32) -> Self;
+    /// Asks for the cache line at `at`, which need not be valid memory.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::zero`].
+    #[inline(always)]
+    unsafe fn prefetch(_at: *const f32) {}
+    /// Writes the sums.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::zero`]; `LANES` numbers can be written.
+    unsafe fn store(self, to: *mut f32);
+}
+
+/// The operands of a tile: a stretch along K of one panel each.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a> {
+    pub(super) left: &'a [[u32; Left::ROWS]],
+    pub(super) right: &'a [[u32; Right::COLUMNS]],
+}
+
+/// A tile of the output: `rows <= Left::ROWS` rows, `stride` apart, of `Right::COLUMNS` numbers each.
+///
+/// Computing it requires that all of these numbers may be read and written, by this thread only.
+pub(super) struct Tile<'a> {
+    pub(super) start: *mut f32,
+    pub(super) stride: usize,
+    pub(super) rows: usize,
+    /// The bias, if any, has `Right::COLUMNS` numbers.
+    pub(super) epilogue: Epilogue<'a>,
+}
+
+/// Computes a tile with `VECTORS` vectors of each row in work at once; `VECTORS * LANES` divides `Right::COLUMNS`.
+///
+/// # Safety
+///
+/// The CPU has the vector's instructions, the caller is compiled for them, and the tile may be written.
+#[inline(always)]
+pub(super) unsafe fn compute<V: Vector, const VECTORS: usize>(block: Block, tile: &Tile) {
+    for column in (0..Right::COLUMNS).step_by(VECTORS * V::LANES) {
+        for row in (0..tile.rows).step_by(V::ROWS) {
+            // SAFETY: passed on; the rows and columns are inside the tile.
+            unsafe {
+                match (tile.rows - row).min(V::ROWS) {
+                    1 => part::<V, 1, VECTORS>(block, tile, row, column),
+                    2 => part::<V, 2, VECTORS>(block, tile, row, column),
+                    3 => part::<V, 3, VECTORS>(block, tile, row, column),
+                    4 => part::<V, 4, VECTORS>(block, tile, row, column),
+                    5 => part::<V, 5, VECTORS>(block, tile, row, column),
+                    6 => part::<V, 6, VECTORS>(block, tile, row, column),
+                    7 => part::<V, 7, VECTORS>(block, tile, row, column),
+                    8 => part::<V, 8, VECTORS>(block, tile, row, column),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Computes `N` rows by `VECTORS` vectors of a tile, at (row, column).
+///
+/// # Safety
+///
+/// See [`compute`]; the part is inside the tile.
+#[inline(always)]
+unsafe fn part<V: Vector, const N: usize, const VECTORS: usize>(block: Block, tile: &Tile, row: usize, column: usize) {
+    // SAFETY: row + N <= Left::ROWS and column + VECTORS * LANES <= Right::COLUMNS bound what is read of the panels,
+    // and what is read and written of the tile; the rest is promised by the caller.
+    unsafe {
+        for r in 0..N {
+            // the sums are ready long after these lines have come
+            for v in 0..VECTORS {
+                V::prefetch(tile.start.wrapping_add((row + r) * tile.stride + column + v * V::LANES));
+            }
+        }
+        let mut sums = [[V::zero(); VECTORS]; N];
+        for (left, right) in block.left.iter().zip(block.right) {
+            let mut words = [V::splat(0); VECTORS];
+            for v in 0..VECTORS {
+                words[v] = V::words(right.as_ptr().add(column + v * V::LANES));
+            }
+            for r in 0..N {
+                let factor = V::splat(*left.as_ptr().add(row + r));
+                for v in 0..VECTORS {
+                    sums[r][v] = sums[r][v].multiply_add(factor, words[v]);
+                }
+            }
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            let start = tile.start.add((row + r) * tile.stride + column);
+            for (v, sum) in sums.into_iter().enumerate() {
+                let to = start.add(v * V::LANES);
+                let result = match tile.epilogue {
+                    Epilogue::Overwrite => sum,
+                    Epilogue::Add => V::load(to).add(sum),
+                    Epilogue::Bias(bias) => sum.add(V::load(bias.as_ptr().add(column + v * V::LANES))),
+                };
+                result.store(to);
+            }
+        }
+    }
+}

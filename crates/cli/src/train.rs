@@ -48,7 +48,7 @@ pub(crate) struct TrainArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Recipe")]
 struct RecipeArgs {
-    /// What trains: head, blocks:N (the head and the last N blocks) or all (embeddings too) [default: blocks:6, or all blocks of a shallower model]
+    /// What trains: head, blocks:N (the head and the last N blocks) or all (embeddings too) [default: all]
     #[arg(long, value_name = "PART")]
     unfreeze: Option<Unfreeze>,
     /// Passes over the training rows [default: 2]
@@ -72,7 +72,7 @@ struct RecipeArgs {
     /// Limit of the gradient norm; 0 for none [default: 1]
     #[arg(long, value_name = "X")]
     max_grad_norm: Option<f64>,
-    /// Label smoothing [default: 0]
+    /// Label smoothing [default: 0.1]
     #[arg(long, value_name = "X")]
     label_smoothing: Option<f64>,
     /// Longest text in tokens [default: 128, or the model's limit if lower]
@@ -95,7 +95,7 @@ impl RecipeArgs {
     fn resolve(&self, config: &Config) -> Result<Recipe> {
         let r = Recipe::recommended();
         let recipe = Recipe {
-            unfreeze: self.unfreeze.unwrap_or(Unfreeze::Blocks(config.n_layers.min(6))),
+            unfreeze: self.unfreeze.unwrap_or(r.unfreeze),
             num_train_epochs: self.epochs.unwrap_or(r.num_train_epochs),
             per_device_train_batch_size: self.batch_size.unwrap_or(r.per_device_train_batch_size),
             learning_rate: self.learning_rate.unwrap_or(r.learning_rate),
@@ -160,6 +160,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         recipe: &recipe,
         base_model: &args.model,
         data: &args.data,
+        precision: common.precision(),
         train_rows: train.len(),
         outcome: &outcome,
         test: test.as_ref(),

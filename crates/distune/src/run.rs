@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::engine::Precision;
 use crate::eval::Evaluation;
 use crate::model::{Model, save};
 use crate::train::{Outcome, Recipe};
@@ -127,6 +128,8 @@ pub struct Run<'a> {
     pub base_model: &'a str,
     /// The data, as it was named.
     pub data: &'a str,
+    /// The precision of the linear layers.
+    pub precision: Precision,
     /// Rows trained on.
     pub train_rows: usize,
     /// Steps and epochs.
@@ -142,7 +145,10 @@ impl Run<'_> {
     /// [`Error::File`] when one cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         save(directory, self.model, self.tokenizer)?;
-        let mut recipe = Map::from_iter([("model".into(), json!(self.base_model)), ("data".into(), json!(self.data))]);
+        let [model, data, precision] =
+            [self.base_model, self.data, &self.precision.to_string()].map(|text| json!(text));
+        let mut recipe =
+            Map::from_iter([("model".into(), model), ("data".into(), data), ("precision".into(), precision)]);
         if let Ok(Value::Object(settings)) = serde_json::to_value(self.recipe) {
             recipe.extend(settings);
         }

@@ -203,7 +203,7 @@ fn bundled_encoder_and_its_training_curve() {
 fn training_curve_in_bf16() {
     if !Precision::Bf16.accelerated() {
         // past the test harness, which hides what a passing test prints
-        let text = "SKIPPED training_curve_in_bf16: no bf16 instructions at this level, and emulation takes an hour\n";
+        let text = "SKIPPED training_curve_in_bf16: no bf16 instructions at this level, and emulation is slow\n";
         std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()).unwrap();
         return;
     }

@@ -39,8 +39,6 @@ pub trait Real:
     /// Standard normal distribution: (cumulative probability, density) at `self`; vectorizes in f32.
     fn normal(self) -> (Self, Self);
     /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says.
-    #[doc(hidden)]
-    #[allow(private_interfaces)] // the trait is implemented here alone
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>);
 }
 
@@ -93,7 +91,6 @@ impl Real for f64 {
         let cumulative = 0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2);
         (cumulative, DENSITY_AT_0 * (-0.5 * self * self).exp())
     }
-    #[allow(private_interfaces)]
     fn multiply(_: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
         multiply_unpacked(c, a, b, epilogue);
     }
@@ -169,7 +166,6 @@ impl Real for f32 {
         (if self > 0.0 { 1.0 - tail } else { tail }, DENSITY_AT_0 as f32 * e)
     }
 
-    #[allow(private_interfaces)]
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
         p.multiply_f32(c, a, b, epilogue);
     }

@@ -79,12 +79,13 @@ impl Recipe {
     /// Good for the bundled encoder on a few thousand to a hundred thousand sentences; `docs/LOG.md` has the search.
     pub fn recommended() -> Self {
         Self {
-            unfreeze: Unfreeze::Blocks(6),
+            unfreeze: Unfreeze::All,
             num_train_epochs: 2,
             per_device_train_batch_size: 32,
             learning_rate: 1e-4,
             warmup_steps: 0.06,
             weight_decay: 0.01,
+            label_smoothing_factor: 0.1,
             ..Self::default()
         }
     }

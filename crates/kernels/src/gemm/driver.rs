@@ -16,7 +16,7 @@ const TASKS_PER_THREAD: usize = 4;
 const SMALL: usize = 1 << 17;
 
 /// `c [M, N] = left [M, K] · right [K, N]`, or as the epilogue says. Both operands are packed in one precision.
-pub(crate) fn multiply(c: &mut [f32], left: &Left, right: &Right, epilogue: Epilogue) {
+pub fn multiply(c: &mut [f32], left: &Left, right: &Right, epilogue: Epilogue) {
     multiply_with(Kernel::best(left.precision()), c, left, right, epilogue);
 }
 

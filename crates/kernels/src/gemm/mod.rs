@@ -29,8 +29,8 @@ mod portable;
 mod tests;
 mod tile;
 
-pub(crate) use driver::multiply;
-pub(crate) use pack::{Left, Matrix, Right};
+pub use driver::multiply;
+pub use pack::{Left, Matrix, Right};
 
 /// What the operands are rounded to. Sums are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Precision {
 
 /// What becomes of the product.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Epilogue<'a, T = f32> {
+pub enum Epilogue<'a, T = f32> {
     /// `c = a · b`
     Overwrite,
     /// `c += a · b`

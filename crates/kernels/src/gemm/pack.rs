@@ -17,7 +17,7 @@ const TRANSPOSED_LANES_PER_TASK: usize = 64;
 
 /// A matrix as it lies in memory, or its transpose.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Matrix<'a, T = f32> {
+pub struct Matrix<'a, T = f32> {
     values: &'a [T],
     rows: usize,
     columns: usize,
@@ -26,38 +26,38 @@ pub(crate) struct Matrix<'a, T = f32> {
 
 impl<'a, T> Matrix<'a, T> {
     /// A row-major matrix `[rows, columns]`.
-    pub(crate) fn new(values: &'a [T], [rows, columns]: [usize; 2]) -> Self {
+    pub fn new(values: &'a [T], [rows, columns]: [usize; 2]) -> Self {
         assert_eq!(Some(values.len()), rows.checked_mul(columns), "values of a matrix [{rows}, {columns}]");
         Self { values, rows, columns, transposed: false }
     }
 
     /// `[columns, rows]`: the same numbers, read the other way.
-    pub(crate) fn transposed(self) -> Self {
+    pub fn transposed(self) -> Self {
         Self { rows: self.columns, columns: self.rows, transposed: !self.transposed, ..self }
     }
 
     /// The values with the distances from row to row and from column to column.
-    pub(crate) fn strides(&self) -> (&'a [T], [isize; 2]) {
+    pub fn strides(&self) -> (&'a [T], [isize; 2]) {
         let strides = if self.transposed { [1, self.rows] } else { [self.columns, 1] };
         (self.values, strides.map(|stride| stride as isize))
     }
 
     /// \[rows, columns\]
-    pub(crate) fn shape(&self) -> [usize; 2] {
+    pub fn shape(&self) -> [usize; 2] {
         [self.rows, self.columns]
     }
 }
 
 /// A packed left operand `[M, K]`. Its buffer is used again when it is packed anew.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Left(Panels<{ Left::ROWS }>);
+pub struct Left(Panels<{ Left::ROWS }>);
 
 impl Left {
     /// Rows in a panel.
     pub(super) const ROWS: usize = 8;
 
     /// Packs the matrix `[M, K]`, on all threads.
-    pub(crate) fn pack(&mut self, matrix: Matrix, precision: Precision) {
+    pub fn pack(&mut self, matrix: Matrix, precision: Precision) {
         self.pack_with(isa(), matrix, precision);
     }
 
@@ -66,12 +66,12 @@ impl Left {
     }
 
     /// \[M, K\]
-    pub(crate) fn shape(&self) -> [usize; 2] {
+    pub fn shape(&self) -> [usize; 2] {
         [self.0.lanes, self.0.depth]
     }
 
     /// What it was packed to.
-    pub(crate) fn precision(&self) -> Precision {
+    pub fn precision(&self) -> Precision {
         self.0.precision
     }
 
@@ -82,14 +82,14 @@ impl Left {
 
 /// A packed right operand `[K, N]`. Its buffer is used again when it is packed anew.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Right(Panels<{ Right::COLUMNS }>);
+pub struct Right(Panels<{ Right::COLUMNS }>);
 
 impl Right {
     /// Columns in a panel.
     pub(super) const COLUMNS: usize = 48;
 
     /// Packs the matrix `[K, N]`, on all threads.
-    pub(crate) fn pack(&mut self, matrix: Matrix, precision: Precision) {
+    pub fn pack(&mut self, matrix: Matrix, precision: Precision) {
         self.pack_with(isa(), matrix, precision);
     }
 
@@ -98,12 +98,12 @@ impl Right {
     }
 
     /// \[K, N\]
-    pub(crate) fn shape(&self) -> [usize; 2] {
+    pub fn shape(&self) -> [usize; 2] {
         [self.0.depth, self.0.lanes]
     }
 
     /// What it was packed to.
-    pub(crate) fn precision(&self) -> Precision {
+    pub fn precision(&self) -> Precision {
         self.0.precision
     }
 

@@ -1,0 +1,205 @@
+//! Measures the packed matrix multiplication against the peak that the machine shows at the same moment.
+//!
+//! `cargo run --release -p distune-kernels --example gemm_bench -- [threads] [filter,...]`
+//!
+//! One line a shape, use and precision: GFLOP/s with all operands packed beforehand, with the activations packed in
+//! every call (weights beforehand), the percentage of the peak, and the same for the `gemm` crate (f32). Times are
+//! CPU time of the thread with one thread, so that other programs disturb little, and wall time with more; the
+//! best of several repetitions counts. `DISTUNE_ISA` chooses a lower level of instructions.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+use std::time::Instant;
+
+use distune_kernels::{Epilogue, Left, Matrix, Precision, Right, multiply};
+
+/// Repetitions of a measurement; the best counts.
+const REPETITIONS: usize = 7;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let threads: usize = arguments.first().and_then(|x| x.parse().ok()).unwrap_or(1);
+    let filter = arguments.get(1).cloned().unwrap_or_default();
+    let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(threads).build() else {
+        return eprintln!("no thread pool");
+    };
+    println!(
+        "{:34} {:>6} {:>7} {:>11} {:>11} {:>11}",
+        "use, precision, M x N x K", "peak", "packed", "", "+ packing", "gemm"
+    );
+    let mut shapes: Vec<[usize; 3]> = vec![[440, 768, 768], [440, 3072, 768], [440, 768, 3072], [2048, 768, 768]];
+    shapes.extend([[2048, 3072, 768], [2048, 768, 3072]]);
+    shapes.extend([[870, 384, 384], [870, 1152, 384], [870, 1536, 384], [870, 384, 1536]]);
+    shapes.extend([[32, 768, 768], [1, 768, 768]]);
+    for precision in [Precision::Bf16, Precision::F32] {
+        for shape in shapes.clone() {
+            for name in ["forward", "input", "weight"] {
+                let title = format!("{name} {precision:?} {}x{}x{}", shape[0], shape[1], shape[2]).to_lowercase();
+                if filter.split(',').any(|filter| title.contains(filter)) {
+                    pool.install(|| measure(&title, name, precision, shape, threads));
+                }
+            }
+        }
+    }
+}
+
+/// One line: a linear layer of weights `[N, K]` with M rows.
+fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3], threads: usize) {
+    let sources = [values(m * k), values(m * n), values(n * k)];
+    let [x, dy, w] = &sources;
+    let (x, dy, w) = (Matrix::new(x, [m, k]), Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]));
+    let bias = values(n);
+    let (a, b, epilogue, [rows, columns, depth]) = match name {
+        "forward" => (x, w.transposed(), Epilogue::Bias(&bias), [m, n, k]),
+        "input" => (dy, w, Epilogue::Overwrite, [m, k, n]),
+        _ => (dy.transposed(), x, Epilogue::Add, [n, k, m]),
+    };
+    let (mut left, mut right) = (Left::default(), Right::default());
+    left.pack(a, precision);
+    right.pack(b, precision);
+    let mut c = vec![0.0; rows * columns];
+    let operations = 2.0 * rows as f64 * columns as f64 * depth as f64;
+    let calls = (1e7 / operations).ceil() as usize;
+    let operations = operations * calls as f64;
+    let (mut best, mut best_packing, mut best_peer, mut best_peak) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
+    for _ in 0..REPETITIONS {
+        best_peak = best_peak.max(peak(precision, threads));
+        best = best.max(rate(operations, threads, || {
+            (0..calls).for_each(|_| multiply(&mut c, &left, &right, epilogue));
+        }));
+        best_packing = best_packing.max(rate(operations, threads, || {
+            for _ in 0..calls {
+                left.pack(a, precision);
+                if name == "weight" {
+                    right.pack(b, precision);
+                }
+                multiply(&mut c, &left, &right, epilogue);
+            }
+        }));
+        if precision == Precision::F32 {
+            best_peer = best_peer
+                .max(rate(operations, threads, || (0..calls).for_each(|_| peer(&mut c, name, [m, n, k], &sources))));
+        }
+    }
+    let cell = |rate: f64| format!("{rate:6.1} {:3.0}%", 100.0 * rate / best_peak);
+    let peer = if best_peer > 0.0 { cell(best_peer) } else { String::new() };
+    println!("{title:34} {best_peak:6.1} {:>19} {:>11} {peer:>11}", cell(best), cell(best_packing));
+}
+
+/// The same product by the `gemm` crate.
+fn peer(c: &mut [f32], name: &str, [m, n, k]: [usize; 3], [x, dy, w]: &[Vec<f32>; 3]) {
+    let (shape, a, a_strides, b, b_strides) = match name {
+        "forward" => ([m, n, k], x, [k, 1], w, [1, k]),
+        "input" => ([m, k, n], dy, [n, 1], w, [k, 1]),
+        _ => ([n, k, m], dy, [1, n], x, [k, 1]),
+    };
+    let parallel = gemm::Parallelism::Rayon(0);
+    let [rows, columns, depth] = shape;
+    assert!(c.len() == rows * columns && a.len() == rows * depth && b.len() == depth * columns);
+    // SAFETY: the lengths were checked, and the strides enumerate each matrix.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            depth,
+            c.as_mut_ptr(),
+            1,
+            columns as isize,
+            true,
+            a.as_ptr(),
+            a_strides[1] as isize,
+            a_strides[0] as isize,
+            b.as_ptr(),
+            b_strides[1] as isize,
+            b_strides[0] as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallel,
+        );
+    }
+}
+
+/// Operations per nanosecond of `f`.
+fn rate(operations: f64, threads: usize, mut f: impl FnMut()) -> f64 {
+    let (wall, cpu) = (Instant::now(), thread_time());
+    f();
+    let (wall, cpu) = (wall.elapsed().as_nanos() as f64, thread_time() - cpu);
+    operations / if threads == 1 { cpu } else { wall }
+}
+
+/// Nanoseconds of CPU time of this thread.
+fn thread_time() -> f64 {
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
+    }
+    const CLOCK_THREAD_CPUTIME_ID: i32 = 3;
+    let mut time = [0; 2];
+    // SAFETY: `time` has the layout of a timespec on 64-bit Linux.
+    unsafe { clock_gettime(CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time[0] as f64 * 1e9 + time[1] as f64
+}
+
+fn values(len: usize) -> Vec<f32> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+/// Independent sums: enough to hide the latency of an addition.
+#[cfg(target_arch = "x86_64")]
+const SUMS: usize = 12;
+
+/// What the threads reach together when nothing is loaded or stored; NaN without AVX-512.
+#[cfg(target_arch = "x86_64")]
+fn peak(precision: Precision, threads: usize) -> f64 {
+    const STEPS: usize = 500_000;
+    if !is_x86_feature_detected!("avx512f") || precision == Precision::Bf16 && !precision.accelerated() {
+        return f64::NAN;
+    }
+    let wall = Instant::now();
+    let times = rayon::broadcast(|_| {
+        let (cpu, x) = (thread_time(), std::hint::black_box(1.0));
+        // SAFETY: the CPU has the instructions, as checked above.
+        let sum = unsafe { if precision == Precision::Bf16 { peak_bf16(STEPS, x) } else { peak_f32(STEPS, x) } };
+        std::hint::black_box(sum);
+        thread_time() - cpu
+    });
+    let operations = (STEPS * SUMS * 32 * if precision == Precision::Bf16 { 2 } else { 1 }) as f64;
+    if threads == 1 { operations / times[0] } else { operations * threads as f64 / wall.elapsed().as_nanos() as f64 }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn peak(_: Precision, _: usize) -> f64 {
+    f64::NAN
+}
+
+/// Sums of products, all in registers, `steps` times.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn peak_f32(steps: usize, x: f32) -> f32 {
+    let mut sums: [__m512; SUMS] = std::array::from_fn(|i| _mm512_set1_ps(x + i as f32));
+    let (a, b) = (_mm512_set1_ps(x * 0.5), _mm512_set1_ps(x * 0.25));
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(*sum, a, b);
+        }
+    }
+    sums.into_iter().map(|sum| _mm512_cvtss_f32(sum)).sum()
+}
+
+/// The same with two bf16 products a word.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn peak_bf16(steps: usize, x: f32) -> f32 {
+    let mut sums: [__m512; SUMS] = std::array::from_fn(|i| _mm512_set1_ps(x + i as f32));
+    let words = _mm512_set1_epi32((x.to_bits() | x.to_bits() >> 16).cast_signed());
+    // SAFETY: both are 512 bits.
+    let words = unsafe { std::mem::transmute::<__m512i, __m512bh>(words) };
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, words, words);
+        }
+    }
+    sums.into_iter().map(|sum| _mm512_cvtss_f32(sum)).sum()
+}

@@ -167,7 +167,8 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     };
     run.write(directory.path())?;
     directory.finish()?;
-    report(common, &output, &outcome, test.as_ref(), &before)?;
+    let frozen = model.weights.table().tensors().iter().any(|t| !recipe.unfreeze.trains(t, depth));
+    report(common, &output, &outcome, test.as_ref(), frozen.then_some(&before))?;
     Ok(())
 }
 
@@ -316,7 +317,7 @@ fn report(
     output: &Path,
     outcome: &Outcome,
     test: Option<&Evaluation>,
-    frozen: &str,
+    frozen: Option<&String>,
 ) -> std::io::Result<()> {
     let best = outcome.epochs.iter().find(|e| e.epoch == outcome.best_epoch).map(|e| &e.validation);
     let judged = [("eval", "validation", best), ("test", "test", test)];
@@ -338,7 +339,9 @@ fn report(
     }
     let rows = outcome.steps.len();
     line(format!("Trained {rows} steps in {:.1} s; epoch {} is the best.", outcome.train_seconds, outcome.best_epoch))?;
-    line(format!("Frozen tensors did not change (SHA-256 {}).", &frozen[..16]))?;
+    if let Some(hash) = frozen {
+        line(format!("Frozen tensors did not change (SHA-256 {hash:.16})."))?;
+    }
     for (_, name, evaluation) in judged {
         line(format!("\n{name}: accuracy {}, loss {:.4}", accuracy(&evaluation.metrics), evaluation.loss))?;
         line(table(&evaluation.metrics).trim_end())?;

@@ -95,17 +95,19 @@ fn writes_results() {
 #[test]
 fn report_and_notes() {
     let sandbox = Sandbox::new();
-    let ran = sandbox.succeeds("train --model model --data data --output out");
+    let ran = sandbox.succeeds("train --model model --data data --output out --unfreeze blocks:2");
     assert_says(&ran.stdout, &["Frozen tensors did not change", "validation: accuracy", "test: accuracy", "out"]);
     assert_says(&ran.stderr, &["New head for the labels negative, positive.", "train", "32 rows", "block 1", "frozen"]);
-    let ran = sandbox.succeeds("train --model model --data data --output out --overwrite --quiet");
+    let ran = sandbox.succeeds("train --model model --data data --output out --overwrite --quiet --unfreeze all");
+    assert!(!ran.stdout.contains("Frozen"), "nothing was frozen: {}", ran.stdout);
     assert_eq!(ran.stderr, "");
 }
 
 #[test]
 fn json_events() {
     let sandbox = Sandbox::new();
-    let ran = sandbox.succeeds("train --model model --data data --output out --epochs 2 --json --quiet");
+    let ran =
+        sandbox.succeeds("train --model model --data data --output out --epochs 2 --json --quiet --unfreeze head");
     let events: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["start", "step", "epoch", "step", "epoch", "result"]);

@@ -48,7 +48,12 @@ fn a_run_loads_in_transformers() {
 
     let texts: Vec<&str> = some[1..41].iter().map(|row| row.split('\t').next().unwrap()).collect();
     let mut predict = Command::new(env!("CARGO_BIN_EXE_distune"));
-    let output = predict.args(["predict", "--json", "--logits", "--model"]).arg(&run).args(&texts).output().unwrap();
+    let output = predict
+        .args(["predict", "--json", "--logits", "--precision", "f32", "--model"])
+        .arg(&run)
+        .args(&texts)
+        .output()
+        .unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     let ours: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
 

@@ -65,9 +65,12 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     let rows = sources::table(&args.data, args.split.as_deref(), &args.columns.resolve())?;
     let labels = LabelMap::from_names(engine.model().config.labels.clone());
     let dataset = Dataset::new(rows, &labels)?;
-    let examples = Examples::new(&dataset, &tokenizer, &engine.model().config)?;
-    if examples.truncated > 0 {
-        let (cut, limit) = (examples.truncated, tokenizer.max_length());
+    let path = dataset.path.clone();
+    let examples = Examples::new(dataset, &tokenizer, &engine.model().config);
+    examples.sequences()?;
+    let cut = examples.lengths().truncated;
+    if cut > 0 {
+        let limit = tokenizer.max_length();
         note(common, format!("{cut} of {} texts are longer than {limit} tokens and were cut there", examples.len()));
     }
     let mut judging = Judging(Progress::new(common, "rows"));
@@ -76,15 +79,10 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     if common.json {
         let mut results = evaluation_results("eval", &evaluation);
         results.insert("model".into(), json!(args.model));
-        results.insert("data".into(), json!(dataset.path));
+        results.insert("data".into(), json!(path));
         line(Value::Object(results))?;
     } else {
-        line(format!(
-            "{}: accuracy {}, loss {:.4}",
-            dataset.path.display(),
-            accuracy(&evaluation.metrics),
-            evaluation.loss
-        ))?;
+        line(format!("{}: accuracy {}, loss {:.4}", path.display(), accuracy(&evaluation.metrics), evaluation.loss))?;
         line(table(&evaluation.metrics).trim_end())?;
     }
     Ok(())

@@ -2,7 +2,9 @@
 //!
 //! Exit status: 0 done, 1 an error (one message on standard error), 2 a wrong command line, 130 interrupted.
 
+mod bench;
 mod eval;
+mod memory;
 mod output;
 mod predict;
 mod progress;
@@ -68,6 +70,7 @@ enum Command {
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +90,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::run(args, &cli.common),
         Command::Eval(args) => eval::run(args, &cli.common),
         Command::Predict(args) => predict::run(args, &cli.common),
+        Command::Bench(args) => bench::run(args, &cli.common),
     }
 }
 

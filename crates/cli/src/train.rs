@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use bytesize::ByteSize;
 use clap::Args;
-use distune::data::{Dataset, Examples, LabelMap, Splits, Table};
+use distune::data::{Dataset, Examples, LabelMap, Lengths, Splits, Table};
 use distune::engine::Cpu;
 use distune::eval::{Evaluation, evaluate, table};
 use distune::model::{Config, Model, ModelFiles};
 use distune::run::{Run, RunDirectory, evaluation_results};
 use distune::train::{
-    EpochRecord, Observer, Optimizer, Outcome, Part, Recipe, StepRecord, Unfreeze, frozen_hash, parts,
+    CacheOptions, CacheReport, EpochRecord, Observer, Optimizer, Outcome, Part, Recipe, StepRecord, Unfreeze,
+    frozen_hash, parts,
 };
 use distune::{Error, Result};
 use serde_json::{Value, json};
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 use crate::eval::ColumnArgs;
 use crate::output::{accuracy, line, note, thousands};
 use crate::progress::Progress;
-use crate::{Common, sources, stop};
+use crate::{Common, memory, sources, stop};
 
 /// Fine-tune a model on labelled texts; without arguments, the bundled encoder on the bundled movie reviews
 #[derive(Args, Debug)]
@@ -40,6 +42,12 @@ pub(crate) struct TrainArgs {
     /// Start with a new head even if the model's own one fits the labels
     #[arg(long)]
     new_head: bool,
+    /// Run frozen blocks in every epoch, with dropout, instead of keeping what they put out
+    #[arg(long)]
+    no_cache: bool,
+    /// Most memory and disk for what frozen blocks put out; a quarter of the free memory is used first, then a file
+    #[arg(long, value_name = "SIZE", default_value = "8GB")]
+    cache_limit: ByteSize,
     #[command(flatten)]
     recipe: RecipeArgs,
 }
@@ -54,9 +62,15 @@ struct RecipeArgs {
     /// Passes over the training rows [default: 2]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Rows of a step [default: 32]
+    /// Rows of a batch [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// Batches of a step: their gradients are averaged [default: 1]
+    #[arg(long, value_name = "N")]
+    gradient_accumulation_steps: Option<usize>,
+    /// Tokens computed at once: larger batches are computed in parts, to bound the memory [default: 4096]
+    #[arg(long, value_name = "N")]
+    max_batch_tokens: Option<usize>,
     /// Peak learning rate [default: 1e-4]
     #[arg(long, value_name = "X")]
     learning_rate: Option<f64>,
@@ -98,6 +112,8 @@ impl RecipeArgs {
             unfreeze: self.unfreeze.unwrap_or(r.unfreeze),
             num_train_epochs: self.epochs.unwrap_or(r.num_train_epochs),
             per_device_train_batch_size: self.batch_size.unwrap_or(r.per_device_train_batch_size),
+            gradient_accumulation_steps: self.gradient_accumulation_steps.unwrap_or(r.gradient_accumulation_steps),
+            max_batch_tokens: self.max_batch_tokens.unwrap_or(r.max_batch_tokens),
             learning_rate: self.learning_rate.unwrap_or(r.learning_rate),
             warmup_steps: self.warmup_steps.unwrap_or(r.warmup_steps),
             weight_decay: self.weight_decay.unwrap_or(r.weight_decay),
@@ -131,21 +147,29 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let tokenizer = sources::tokenizer(&files, &model.config, Some(recipe.max_seq_length))?;
     let examples = |table: Option<Table>| -> Result<Option<Examples>> {
         let dataset = table.map(|table| Dataset::new(table, &labels)).transpose()?;
-        dataset.map(|dataset| Examples::new(&dataset, &tokenizer, &model.config)).transpose()
+        Ok(dataset.map(|dataset| Examples::new(dataset, &tokenizer, &model.config)))
     };
     let (train, validation, test) = (examples(splits.train)?, examples(splits.validation)?, examples(splits.test)?);
     let (Some(train), Some(validation)) = (train, validation) else {
         bail!(no_validation(Path::new(&args.data)));
     };
-    show_data(common, [("train", Some(&train)), ("validation", Some(&validation)), ("test", test.as_ref())], &recipe);
+    for (name, examples) in [("train", Some(&train)), ("validation", Some(&validation)), ("test", test.as_ref())] {
+        examples.into_iter().for_each(|rows| note(common, format!("{name:<10} {:>9} rows", thousands(rows.len()))));
+    }
 
     note(common, format!("Linear layers in {}, {} threads.", common.precision(), rayon::current_num_threads()));
     let depth = model.config.n_layers;
     show_parts(common, &parts(&model.weights, recipe.unfreeze, depth))?;
     let before = frozen_hash(&model.weights, recipe.unfreeze, depth);
     let mut engine = Cpu::for_training(model, recipe.unfreeze, common.precision());
-    let mut watcher = Watcher { progress: Progress::new(common, "samples"), common, loss: None, rows: (0, 0) };
-    let outcome = distune::train::train(&mut engine, &train, &validation, &recipe, &mut watcher)?;
+    let cache = cache_options(args, &directory);
+    if let Some(cache) = cache.as_ref().filter(|_| recipe.unfreeze.frozen_blocks(depth) > 0) {
+        let limit = ByteSize(cache.limit);
+        note(common, format!("Frozen blocks run once for each row; what they put out is kept, up to {limit}."));
+    }
+    let progress = Progress::new(common, "samples");
+    let mut watcher = Watcher { progress, common, max_length: tokenizer.max_length(), loss: None, rows: (0, 0) };
+    let outcome = distune::train::train(&mut engine, &train, &validation, &recipe, cache, &mut watcher)?;
     let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;
     watcher.progress.finish();
 
@@ -170,6 +194,12 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let frozen = model.weights.table().tensors().iter().any(|t| !recipe.unfreeze.trains(t, depth));
     report(common, &output, &outcome, test.as_ref(), frozen.then_some(&before))?;
     Ok(())
+}
+
+/// The cache of frozen outputs, whose file lies beside the run that is being written.
+fn cache_options(args: &TrainArgs, directory: &RunDirectory) -> Option<CacheOptions> {
+    let (limit, directory) = (args.cache_limit.as_u64(), directory.path().to_owned());
+    (!args.no_cache).then(|| CacheOptions { limit, memory: memory::available() / 4, directory })
 }
 
 /// The error for data without a second split.
@@ -233,19 +263,6 @@ fn named_alike(label: &str, own: &LabelMap) -> String {
     }
 }
 
-fn show_data(common: &Common, splits: [(&str, Option<&Examples>); 3], recipe: &Recipe) {
-    for (name, examples) in splits {
-        let Some(examples) = examples else { continue };
-        let (rows, tokens) = (examples.len(), examples.tokens());
-        let mean = tokens as f64 / rows.max(1) as f64;
-        let cut = match examples.truncated {
-            0 => String::new(),
-            n => format!(", {n} texts cut at {} tokens", recipe.max_seq_length),
-        };
-        note(common, format!("{name:<10} {:>9} rows, {mean:.1} tokens a row{cut}", thousands(rows)));
-    }
-}
-
 /// What trains and what is frozen.
 fn show_parts(common: &Common, parts: &[Part]) -> std::io::Result<()> {
     if common.json {
@@ -264,6 +281,8 @@ fn show_parts(common: &Common, parts: &[Part]) -> std::io::Result<()> {
 struct Watcher<'a> {
     progress: Progress,
     common: &'a Common,
+    /// Where texts are cut, in tokens.
+    max_length: usize,
     /// Moving average of the batch losses.
     loss: Option<f64>,
     /// Rows trained on so far, and in all.
@@ -290,6 +309,15 @@ impl Observer for Watcher<'_> {
         self.event("step", json!(record));
     }
 
+    fn tokenized(&mut self, lengths: &Lengths) {
+        let mean = lengths.tokens as f64 / lengths.rows.max(1) as f64;
+        let cut = match lengths.truncated {
+            0 => String::new(),
+            n => format!(", {} texts cut at {} tokens", thousands(n), self.max_length),
+        };
+        self.progress.note(&format!("train: {mean:.1} tokens a row{cut}"));
+    }
+
     fn evaluating(&mut self, rows: usize, total_rows: usize) {
         let (done, total) = self.rows;
         self.progress.set(done, total, || format!("evaluating: {rows} of {total_rows}"));
@@ -312,6 +340,21 @@ impl Observer for Watcher<'_> {
     }
 }
 
+/// What the cache saved.
+fn cache_line(cache: &CacheReport) -> String {
+    let kept = match (cache.memory, cache.file) {
+        (memory, 0) => format!("{} in memory", ByteSize(memory)),
+        (memory, file) => format!("{} in memory, {} in a file", ByteSize(memory), ByteSize(file)),
+    };
+    let problem = cache.problem.as_ref().map(|p| format!("; the file could not be written ({p})")).unwrap_or_default();
+    format!(
+        "The frozen blocks ran {} times and were spared {} times, which saved about {:.0} s ({kept}{problem}).",
+        thousands(cache.rows_computed),
+        thousands(cache.rows_reused),
+        cache.seconds_saved(),
+    )
+}
+
 fn report(
     common: &Common,
     output: &Path,
@@ -329,6 +372,7 @@ fn report(
             "best_epoch": outcome.best_epoch,
             "train_seconds": outcome.train_seconds,
             "frozen_sha256": frozen,
+            "cache": outcome.cache,
         });
         for (key, _, evaluation) in judged {
             for (name, value) in evaluation_results(key, evaluation) {
@@ -339,6 +383,9 @@ fn report(
     }
     let rows = outcome.steps.len();
     line(format!("Trained {rows} steps in {:.1} s; epoch {} is the best.", outcome.train_seconds, outcome.best_epoch))?;
+    if let Some(cache) = &outcome.cache {
+        line(cache_line(cache))?;
+    }
     if let Some(hash) = frozen {
         line(format!("Frozen tensors did not change (SHA-256 {hash:.16})."))?;
     }

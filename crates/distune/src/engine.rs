@@ -1,14 +1,14 @@
-//! The contract between training or prediction and what computes: a [`Batch`] in, logits out; a training step in, loss
-//! and gradient norm out. Coarse on purpose: another engine plugs in without a dispatch for each operation.
+//! The contract between training or prediction and what computes: a [`Batch`] in, logits out; the parts of a training
+//! step in, loss and gradient norm out. Coarse on purpose: another engine plugs in without a dispatch for each operation.
 
-pub use distune_kernels::Precision;
-use distune_kernels::{Adam, Decay, LossOptions, Targets, adam_step, gradient_norm, loss};
+use distune_kernels::{Adam, Decay, LossOptions, adam_step, gradient_norm, loss};
+pub use distune_kernels::{OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
 
 use crate::data::Batch;
 use crate::model::Model;
 use crate::model::activations::{Activations, Pass, sized};
 use crate::model::backward::{Scratch, backward};
-use crate::model::forward::forward;
+use crate::model::forward::{forward, frozen_output};
 use crate::model::weights::Parameters;
 use crate::train::Unfreeze;
 
@@ -42,6 +42,19 @@ pub struct StepOutcome {
     pub gradient_norm: f64,
 }
 
+/// A batch, or the part of it that is computed at once.
+#[derive(Clone, Copy, Debug)]
+pub struct StepPart<'a> {
+    /// Its token ids.
+    pub batch: &'a Batch,
+    /// What the frozen part puts out for it, as [`Engine::frozen_output`] gives it; without it, it is computed, with dropout.
+    pub frozen: Option<&'a [f32]>,
+    /// What its rows should be classified as.
+    pub targets: Targets<'a>,
+    /// [`LossOptions::total_weight`] of the whole batch.
+    pub total_weight: f64,
+}
+
 /// Something that computes a model.
 pub trait Engine {
     /// The model as it is now.
@@ -50,7 +63,18 @@ pub trait Engine {
     /// Logits `[B, C]` of a batch, without dropout.
     fn logits(&mut self, batch: &Batch) -> &[f32];
 
-    /// One optimizer step; `step` counts from 1.
+    /// What the frozen part puts out, without dropout: `[T, D]`, or `[B, D]` when only the head trains.
+    fn frozen_output(&mut self, batch: &Batch) -> &[f32];
+
+    /// Adds the gradients of a part of a step's batch to those of the parts before it; returns the part's share of the mean
+    /// loss. `step` counts from 1.
+    fn accumulate(&mut self, part: StepPart, step: u64, options: &StepOptions) -> f64;
+
+    /// Ends a step: one optimizer step with the gradients of all its parts. Returns their global norm before clipping; when
+    /// that is not finite, no weight is changed.
+    fn update(&mut self, step: u64, learning_rate: f64, options: &StepOptions) -> f64;
+
+    /// A step whose batch is computed at once.
     fn train_step(
         &mut self,
         batch: &Batch,
@@ -58,7 +82,11 @@ pub trait Engine {
         step: u64,
         learning_rate: f64,
         options: &StepOptions,
-    ) -> StepOutcome;
+    ) -> StepOutcome {
+        let part = StepPart { batch, frozen: None, targets, total_weight: options.loss.total_weight(targets) };
+        let loss = self.accumulate(part, step, options);
+        StepOutcome { loss, gradient_norm: self.update(step, learning_rate, options) }
+    }
 
     /// A copy of what training changes.
     fn snapshot(&self) -> Vec<f32>;
@@ -81,6 +109,8 @@ pub struct Cpu {
 struct Training {
     unfreeze: Unfreeze,
     gradients: Parameters<f32>,
+    /// Whether `gradients` holds those of a part of the step under way.
+    accumulated: bool,
     first_moments: Parameters<f32>,
     second_moments: Parameters<f32>,
     dlogits: Vec<f32>,
@@ -98,48 +128,9 @@ impl Cpu {
         let zeros = || Parameters::zeros(model.weights.table(), unfreeze.lowest(model.config.n_layers));
         let (gradients, first_moments, second_moments) = (zeros(), zeros(), zeros());
         let (dlogits, scratch) = (Vec::new(), Scratch::new(precision));
-        let training = Training { unfreeze, gradients, first_moments, second_moments, dlogits, scratch };
+        let training =
+            Training { unfreeze, gradients, accumulated: false, first_moments, second_moments, dlogits, scratch };
         Self { model, activations: Activations::new(precision), training: Some(training) }
-    }
-
-    /// See [`Engine::train_step`].
-    fn step(
-        &mut self,
-        batch: &Batch,
-        targets: Targets,
-        step: u64,
-        learning_rate: f64,
-        options: &StepOptions,
-    ) -> StepOutcome {
-        let Some(t) = &mut self.training else {
-            return StepOutcome { loss: f64::NAN, gradient_norm: f64::NAN };
-        };
-        let loss = t.gradients(&self.model, &mut self.activations, batch, targets, step, options);
-        let table = self.model.weights.table().clone();
-        let trained = || table.tensors().iter().filter(|tensor| t.unfreeze.trains(tensor, self.model.config.n_layers));
-        let gradient_norm = gradient_norm(&trained().map(|tensor| t.gradients.tensor(tensor)).collect::<Vec<_>>());
-        let outcome = StepOutcome { loss, gradient_norm };
-        if !(loss.is_finite() && gradient_norm.is_finite()) {
-            return outcome;
-        }
-        let clipping = options.max_grad_norm > 0.0;
-        // PyTorch's clip_grad_norm_: the small number keeps the quotient finite
-        let gradient_scale = if clipping { (options.max_grad_norm / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
-        for tensor in trained() {
-            let adam = Adam {
-                learning_rate,
-                beta1: options.beta1,
-                beta2: options.beta2,
-                epsilon: options.epsilon,
-                weight_decay: if tensor.decayed { options.weight_decay } else { 0.0 },
-                decay: options.decay,
-                step,
-                gradient_scale,
-            };
-            let (m, v) = (t.first_moments.tensor_mut(tensor), t.second_moments.tensor_mut(tensor));
-            adam_step(self.model.weights.tensor_mut(tensor), m, v, t.gradients.tensor(tensor), &adam);
-        }
-        outcome
     }
 
     /// The model, when the work is done.
@@ -155,23 +146,54 @@ fn inside_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 impl Training {
-    /// Loss of a batch; its gradients go to `self.gradients`.
-    fn gradients(
+    /// See [`Engine::accumulate`].
+    fn accumulate(
         &mut self,
         model: &Model,
         activations: &mut Activations<f32>,
-        batch: &Batch,
-        targets: Targets,
+        part: StepPart,
         step: u64,
         options: &StepOptions,
     ) -> f64 {
+        let StepPart { batch, frozen, targets, total_weight } = part;
         let lowest = Some(self.unfreeze.lowest(model.config.n_layers));
-        let pass = Pass { config: &model.config, batch, dropout: Some((options.seed, step)), lowest };
+        let dropout = Some((options.seed, step));
+        let pass = Pass { config: &model.config, batch, dropout, frozen, lowest, accumulate: self.accumulated };
         forward(activations, &model.weights, pass);
         let dlogits = sized(&mut self.dlogits, activations.logits.len());
-        let loss = loss(dlogits, &activations.logits, targets, &options.loss);
+        let loss = loss(dlogits, &activations.logits, targets, &options.loss, total_weight);
         backward(&mut self.gradients, &mut self.scratch, dlogits, activations, &model.weights, pass);
+        self.accumulated = true;
         loss
+    }
+
+    /// See [`Engine::update`].
+    fn update(&mut self, model: &mut Model, step: u64, learning_rate: f64, options: &StepOptions) -> f64 {
+        self.accumulated = false;
+        let table = model.weights.table().clone();
+        let trained = || table.tensors().iter().filter(|tensor| self.unfreeze.trains(tensor, model.config.n_layers));
+        let gradient_norm = gradient_norm(&trained().map(|tensor| self.gradients.tensor(tensor)).collect::<Vec<_>>());
+        if !gradient_norm.is_finite() {
+            return gradient_norm;
+        }
+        let clipping = options.max_grad_norm > 0.0;
+        // PyTorch's clip_grad_norm_: the small number keeps the quotient finite
+        let gradient_scale = if clipping { (options.max_grad_norm / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
+        for tensor in trained() {
+            let adam = Adam {
+                learning_rate,
+                beta1: options.beta1,
+                beta2: options.beta2,
+                epsilon: options.epsilon,
+                weight_decay: if tensor.decayed { options.weight_decay } else { 0.0 },
+                decay: options.decay,
+                step,
+                gradient_scale,
+            };
+            let (m, v) = (self.first_moments.tensor_mut(tensor), self.second_moments.tensor_mut(tensor));
+            adam_step(model.weights.tensor_mut(tensor), m, v, self.gradients.tensor(tensor), &adam);
+        }
+        gradient_norm
     }
 }
 
@@ -181,20 +203,26 @@ impl Engine for Cpu {
     }
 
     fn logits(&mut self, batch: &Batch) -> &[f32] {
-        let pass = Pass { config: &self.model.config, batch, dropout: None, lowest: None };
+        let pass = Pass::inference(&self.model.config, batch);
         inside_pool(|| forward(&mut self.activations, &self.model.weights, pass));
         &self.activations.logits
     }
 
-    fn train_step(
-        &mut self,
-        batch: &Batch,
-        targets: Targets,
-        step: u64,
-        learning_rate: f64,
-        options: &StepOptions,
-    ) -> StepOutcome {
-        inside_pool(|| self.step(batch, targets, step, learning_rate, options))
+    fn frozen_output(&mut self, batch: &Batch) -> &[f32] {
+        let lowest = self.training.as_ref().map(|t| t.unfreeze.lowest(self.model.config.n_layers));
+        let pass = Pass { lowest, ..Pass::inference(&self.model.config, batch) };
+        inside_pool(|| frozen_output(&mut self.activations, &self.model.weights, pass));
+        &self.activations.output
+    }
+
+    fn accumulate(&mut self, part: StepPart, step: u64, options: &StepOptions) -> f64 {
+        let Some(training) = &mut self.training else { return f64::NAN };
+        inside_pool(|| training.accumulate(&self.model, &mut self.activations, part, step, options))
+    }
+
+    fn update(&mut self, step: u64, learning_rate: f64, options: &StepOptions) -> f64 {
+        let Some(training) = &mut self.training else { return f64::NAN };
+        inside_pool(|| training.update(&mut self.model, step, learning_rate, options))
     }
 
     fn snapshot(&self) -> Vec<f32> {

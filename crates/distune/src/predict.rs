@@ -12,7 +12,7 @@ const BATCH_TOKENS: usize = 1024;
 /// The first one that `take` returns.
 pub fn logits<E>(
     engine: &mut dyn Engine,
-    sequences: &[Vec<u32>],
+    sequences: &[impl AsRef<[u32]>],
     mut take: impl FnMut(std::slice::ChunksExact<f32>) -> Result<(), E>,
 ) -> Result<(), E> {
     let classes = engine.model().config.labels.len();
@@ -20,12 +20,12 @@ pub fn logits<E>(
     while !rest.is_empty() {
         let mut tokens = 0;
         let fits = rest.iter().take_while(|sequence| {
-            tokens += sequence.len();
+            tokens += sequence.as_ref().len();
             tokens <= BATCH_TOKENS
         });
         let (batch, tail) = rest.split_at(fits.count().max(1));
         rest = tail;
-        take(engine.logits(&Batch::new(batch.iter().map(Vec::as_slice))).chunks_exact(classes))?;
+        take(engine.logits(&Batch::new(batch.iter().map(AsRef::as_ref))).chunks_exact(classes))?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Texts to token ids, by the model's own `tokenizer.json`. Called by `train`, `eval`, prediction and serving.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
@@ -20,7 +21,7 @@ pub struct Encoded {
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     path: PathBuf,
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
     max_length: usize,
 }
 
@@ -51,7 +52,7 @@ impl Tokenizer {
         inner
             .with_truncation(Some(truncation))
             .map_err(|error| Error::file(path, format!("cannot truncate at {max_length} tokens: {error}"), ""))?;
-        Ok(Self { path: path.to_owned(), inner, max_length })
+        Ok(Self { path: path.to_owned(), inner: Arc::new(inner), max_length })
     }
 
     /// Encodes texts on all threads, in order.
@@ -68,7 +69,10 @@ impl Tokenizer {
     }
 
     /// Encodes one text.
-    fn encode_one(&self, text: &str) -> Result<Encoded> {
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_one(&self, text: &str) -> Result<Encoded> {
         let encoding = self.inner.encode_fast(text, true).map_err(|error| {
             Error::file(&self.path, format!("cannot encode a text: {error}"), "Check that the file is complete")
         })?;

@@ -29,16 +29,17 @@ fn setup() -> (Config, Parameters<f64>, Vec<Vec<u32>>) {
     (config, weights, sequences)
 }
 
-fn loss_of(a: &mut Activations<f64>, weights: &Parameters<f64>, pass: Pass, dlogits: &mut Vec<f64>) -> f64 {
+fn loss_of(a: &mut Activations<f64>, weights: &Parameters<f64>, pass: Pass<f64>, dlogits: &mut Vec<f64>) -> f64 {
     forward(a, weights, pass);
     dlogits.resize(a.logits.len(), 0.0);
     let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1 };
-    loss(dlogits, &a.logits, Targets::Classes(&LABELS), &options)
+    let targets = Targets::Classes(&LABELS);
+    loss(dlogits, &a.logits, targets, &options, options.total_weight(targets))
 }
 
 /// The gradients from `lowest` on.
 fn gradients(weights: &Parameters<f64>, config: &Config, batch: &Batch, lowest: Group) -> Parameters<f64> {
-    let pass = Pass { config, batch, dropout: Some((5, 9)), lowest: Some(lowest) };
+    let pass = Pass { dropout: Some((5, 9)), lowest: Some(lowest), ..Pass::inference(config, batch) };
     let (mut a, mut dlogits) = (Activations::default(), Vec::new());
     loss_of(&mut a, weights, pass, &mut dlogits);
     let mut gradients = Parameters::zeros(weights.table(), lowest);
@@ -53,7 +54,7 @@ fn every_tensor_of_the_model() {
     let (config, mut weights, sequences) = setup();
     let batch = batch(&sequences);
     let all = gradients(&weights, &config, &batch, Group::Embeddings);
-    let pass = Pass { config: &config, batch: &batch, dropout: Some((5, 9)), lowest: None };
+    let pass = Pass { dropout: Some((5, 9)), ..Pass::inference(&config, &batch) };
     let mut a = Activations::default();
     let mut loss_at = |weights: &Parameters<f64>| loss_of(&mut a, weights, pass, &mut Vec::new());
     let table = weights.table().clone();
@@ -91,7 +92,7 @@ fn a_row_in_a_batch_equals_the_row_alone() {
     let logits = |sequences: &[Vec<u32>]| {
         let batch = batch(sequences);
         let mut a = Activations::default();
-        forward(&mut a, &weights, Pass { config: &config, batch: &batch, dropout: None, lowest: None });
+        forward(&mut a, &weights, Pass::inference(&config, &batch));
         a.logits
     };
     let together = logits(&sequences);

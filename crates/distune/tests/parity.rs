@@ -23,8 +23,8 @@ fn tiny_cases() -> (Vec<Vec<u32>>, Vec<u32>) {
 }
 
 /// Forward and backward of the tiny model over all its sequences.
-fn tiny_pass<'a>(config: &'a Config, batch: &'a Batch) -> Pass<'a> {
-    Pass { config, batch, dropout: None, lowest: Some(Group::Embeddings) }
+fn tiny_pass<'a>(config: &'a Config, batch: &'a Batch) -> Pass<'a, f32> {
+    Pass { lowest: Some(Group::Embeddings), ..Pass::inference(config, batch) }
 }
 
 #[test]
@@ -50,7 +50,8 @@ fn hidden_states_logits_and_loss() {
         ("loss.label_smoothing_0.1", classes, &smoothed, 1e-6),
         ("loss.multi_label", multi, &LossOptions::default(), 1e-6),
     ] {
-        let got = loss(&mut vec![0.0; a.logits.len()], &a.logits, targets, options);
+        let total_weight = options.total_weight(targets);
+        let got = loss(&mut vec![0.0; a.logits.len()], &a.logits, targets, options, total_weight);
         assert_close(name, &[got as f32], &want[name], tolerance);
     }
 }
@@ -80,7 +81,7 @@ fn every_gradient() {
     let pass = tiny_pass(&model.config, &batch);
     forward(&mut a, &model.weights, pass);
     let mut dlogits = vec![0.0; a.logits.len()];
-    loss(&mut dlogits, &a.logits, Targets::Classes(&labels), &LossOptions::default());
+    loss(&mut dlogits, &a.logits, Targets::Classes(&labels), &LossOptions::default(), labels.len() as f64);
     let mut gradients = Parameters::zeros(model.weights.table(), Group::Embeddings);
     backward(&mut gradients, &mut Scratch::default(), &dlogits, &a, &model.weights, pass);
     assert_eq!(model.weights.table().tensors().len(), 4 + 3 * 16 + 4);
@@ -146,7 +147,7 @@ fn encoder_with_head() -> Model {
     model
 }
 
-fn reviews(split: &str, rows: usize, config: &Config) -> Examples {
+fn reviews(split: &str, rows: usize, config: &Config) -> (Vec<Vec<u32>>, Vec<u32>) {
     let path = asset(&format!("reviews/{split}.tsv"));
     let mut table = read_file(&path, &Columns::default(), Labels::Required).unwrap();
     table.texts.truncate(rows);
@@ -155,23 +156,25 @@ fn reviews(split: &str, rows: usize, config: &Config) -> Examples {
     let map = LabelMap::from_names(config.labels.clone());
     let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
     let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 128).unwrap();
-    Examples::new(&distune::data::Dataset::new(table, &map).unwrap(), &tokenizer, config).unwrap()
+    let examples = Examples::new(distune::data::Dataset::new(table, &map).unwrap(), &tokenizer, config);
+    let sequences = examples.sequences().unwrap().into_iter().map(<[u32]>::to_vec).collect();
+    (sequences, examples.labels().to_vec())
 }
 
 /// Losses of the fixtures' 60 training steps, and the logits before and after them.
 fn training_curve(precision: Precision) -> (Vec<f64>, [Vec<f32>; 2]) {
     let want = json(&fixture("encoder/cases.json"));
     let model = encoder_with_head();
-    let validation = reviews("validation", 64, &model.config);
-    assert_eq!(validation.sequences, sequences(&want["ids"]));
-    let (validation, train) = (batch(&validation.sequences), reviews("train", 960, &model.config));
+    let (validation, _) = reviews("validation", 64, &model.config);
+    assert_eq!(validation, sequences(&want["ids"]));
+    let (validation, (train, labels)) = (batch(&validation), reviews("train", 960, &model.config));
     let model = Model { config: without_dropout(&model.config), ..model };
     let mut engine = Cpu::for_training(model, Unfreeze::Blocks(6), precision);
     let before = engine.logits(&validation).to_vec();
     let schedule = LinearSchedule { peak: 1e-4, warmup_steps: 6, total_steps: 60 };
     let losses = (0..60).map(|step| {
         let rows = step * 16..step * 16 + 16;
-        let (batch, classes) = (batch(&train.sequences[rows.clone()]), Targets::Classes(&train.labels[rows]));
+        let (batch, classes) = (batch(&train[rows.clone()]), Targets::Classes(&labels[rows]));
         let rate = schedule.learning_rate(step);
         engine.train_step(&batch, classes, step as u64 + 1, rate, &options(0.01)).loss
     });

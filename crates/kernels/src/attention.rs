@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::isa::vectorize;
 use crate::parallel::Strided;
+use crate::profile::{Operation, timer};
 use crate::small_matmul::{LANES, padded, small_matmul};
 use crate::{Dropout, Real};
 
@@ -47,6 +48,12 @@ impl Heads<'_> {
         spans.flat_map(heads).collect()
     }
 
+    /// Multiplications of `products` matrix products of queries with keys or values.
+    fn multiplications(&self, products: usize) -> usize {
+        let pairs = self.queries.windows(2).zip(self.keys.windows(2)).map(|(q, k)| (q[1] - q[0]) * (k[1] - k[0]));
+        products * self.width * pairs.sum::<usize>()
+    }
+
     /// D / H
     fn head_width(&self) -> usize {
         self.width / self.count
@@ -60,6 +67,7 @@ impl Heads<'_> {
 
 /// `context [Tq, D]` from the queries `q [Tq, D]` and the keys and values `kv [T, 2D]` (keys first). Overwrites `context`.
 pub fn attention<T: Real>(context: &mut [T], q: &[T], kv: &[T], heads: Heads, dropout: &Dropout) {
+    let _timer = timer(Operation::Attention, heads.multiplications(2));
     assert!(context.len() == q.len() && heads.width.is_multiple_of(heads.count));
     let context = Strided::new(context, heads.width);
     heads.tasks().into_par_iter().for_each_init(Scratch::default, |scratch, task| {
@@ -80,6 +88,7 @@ pub fn attention_backward<T: Real>(
     heads: Heads,
     dropout: &Dropout,
 ) {
+    let _timer = timer(Operation::AttentionBackward, heads.multiplications(5));
     assert!(dq.len() == q.len() && dkv.len() == kv.len() && dcontext.len() == q.len());
     let (dq, dkv) = (Strided::new(dq, heads.width), Strided::new(dkv, 2 * heads.width));
     heads.tasks().into_par_iter().for_each_init(Scratch::default, |scratch, task| {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::rows_per_task;
+use crate::profile::{Operation, timer};
 
 /// Where in the model a dropout stands; one of the keys of its generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Site {
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     key: u64,
+    /// Added to the number of every row.
+    first_row: u64,
     /// An element is dropped when its 32 random bits are below this.
     threshold: u32,
     scale: f64,
@@ -31,12 +34,18 @@ pub struct Dropout {
 
 impl Dropout {
     /// Keeps everything: for evaluation.
-    pub const NONE: Self = Self { key: 0, threshold: 0, scale: 1.0 };
+    pub const NONE: Self = Self { key: 0, first_row: 0, threshold: 0, scale: 1.0 };
 
     /// Dropout with probability `p` in [0, 1).
     pub fn new(p: f64, seed: u64, step: u64, layer: u64, site: Site) -> Self {
         let key = [seed, step, layer, site as u64].into_iter().fold(0, |key, part| mix64(key ^ part));
-        Self { key, threshold: (p * 4_294_967_296.0) as u32, scale: 1.0 / (1.0 - p) }
+        Self { key, first_row: 0, threshold: (p * 4_294_967_296.0) as u32, scale: 1.0 / (1.0 - p) }
+    }
+
+    /// The same for a part of the rows: what it calls row 0 is row `row` of the whole.
+    #[must_use]
+    pub fn starting_at(self, row: usize) -> Self {
+        Self { first_row: row as u64, ..self }
     }
 
     /// Whether this is [`Self::NONE`] in effect.
@@ -47,7 +56,7 @@ impl Dropout {
     /// The generator's state for a row; see [`Self::factor`].
     #[inline(always)]
     pub(crate) fn row(&self, row: u64) -> u32 {
-        mix64(self.key ^ row) as u32
+        mix64(self.key ^ (self.first_row + row)) as u32
     }
 
     /// What an element is multiplied by: 0 or 1 / (1 - p).
@@ -59,6 +68,7 @@ impl Dropout {
 
     /// Applies it to the rows of `x [rows, width]`, in place. The backward pass applies it to the gradient.
     pub fn apply<T: Real>(&self, x: &mut [T], width: usize) {
+        let _timer = timer(Operation::Dropout, 0);
         if self.is_none() {
             return;
         }
@@ -140,6 +150,16 @@ mod tests {
                 assert!(correlation(&x, &other, p).abs() < 5.0, "p {p}: correlated with another key");
             }
         }
+    }
+
+    #[test]
+    fn a_part_drops_what_the_whole_does() {
+        let dropout = Dropout::new(0.3, 1, 2, 3, Site::FeedForward);
+        let mut whole = vec![1.0_f32; 10 * 16];
+        dropout.apply(&mut whole, 16);
+        let mut part = vec![1.0; 6 * 16];
+        dropout.starting_at(4).apply(&mut part, 16);
+        assert_eq!(part, whole[4 * 16..]);
     }
 
     #[test]

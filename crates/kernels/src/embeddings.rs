@@ -5,11 +5,13 @@ use rayon::prelude::*;
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::rows_per_task;
+use crate::profile::{Operation, timer};
 
 /// `x[t] = words[ids[t]] + positions[position of t in its sequence]`. Overwrites `x [T, D]`.
 ///
 /// `words [V, D]`, `positions [P, D]`; `offsets [B + 1]` delimit the sequences.
 pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: &[T], positions: &[T], width: usize) {
+    let _timer = timer(Operation::Embeddings, 0);
     assert_eq!(x.len(), ids.len() * width);
     let position = positions_of(offsets);
     assert_eq!(position.len(), ids.len());
@@ -31,7 +33,8 @@ pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: &[T], 
     });
 }
 
-/// `dwords[ids[t]] += dx[t]` and `dpositions[position] += dx[t]`, in the order of the tokens; both start from zero.
+/// `dwords[ids[t]] += dx[t]` and `dpositions[position] += dx[t]`, in the order of the tokens; both start from zero,
+/// or with `accumulate` from what they are.
 pub fn embed_backward<T: Real>(
     dwords: &mut [T],
     dpositions: &mut [T],
@@ -39,9 +42,13 @@ pub fn embed_backward<T: Real>(
     ids: &[u32],
     offsets: &[usize],
     width: usize,
+    accumulate: bool,
 ) {
-    dwords.par_chunks_mut(crate::parallel::ELEMENTS).for_each(|d| d.fill(T::ZERO));
-    dpositions.fill(T::ZERO);
+    let _timer = timer(Operation::Embeddings, 0);
+    if !accumulate {
+        dwords.par_chunks_mut(crate::parallel::ELEMENTS).for_each(|d| d.fill(T::ZERO));
+        dpositions.fill(T::ZERO);
+    }
     vectorize(
         #[inline(always)]
         || {

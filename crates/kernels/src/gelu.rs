@@ -5,9 +5,11 @@ use rayon::prelude::*;
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::ELEMENTS;
+use crate::profile::{Operation, timer};
 
 /// `y = gelu(x)`. Overwrites `y`, of the length of `x`.
 pub fn gelu<T: Real>(y: &mut [T], x: &[T]) {
+    let _timer = timer(Operation::Gelu, 0);
     assert_eq!(y.len(), x.len());
     y.par_chunks_mut(ELEMENTS).zip(x.par_chunks(ELEMENTS)).for_each(|(y, x)| {
         vectorize(
@@ -23,6 +25,7 @@ pub fn gelu<T: Real>(y: &mut [T], x: &[T]) {
 
 /// `dy` becomes `dx = dy (Φ(x) + x φ(x))`, in place; `x` is the input of [`gelu`].
 pub fn gelu_backward<T: Real>(dy: &mut [T], x: &[T]) {
+    let _timer = timer(Operation::GeluBackward, 0);
     assert_eq!(dy.len(), x.len());
     dy.par_chunks_mut(ELEMENTS).zip(x.par_chunks(ELEMENTS)).for_each(|(dy, x)| {
         vectorize(

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 /// A level of vector instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
+    /// [`Self::Avx512`] with products of bf16.
+    Avx512Bf16,
     /// x86-64 with AVX-512 (F, VL, BW, DQ).
     Avx512,
     /// x86-64 with AVX2.
@@ -15,13 +17,15 @@ pub enum Isa {
 
 impl Isa {
     /// All levels, best first.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Baseline];
+    pub const ALL: [Self; 4] = [Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Baseline];
 
     /// The name that `DISTUNE_ISA` takes.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Avx512Bf16 => "avx512bf16",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
+            Self::Baseline if cfg!(target_arch = "aarch64") => "neon",
             Self::Baseline => "baseline",
         }
     }
@@ -30,6 +34,7 @@ impl Isa {
     pub fn available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         match self {
+            Self::Avx512Bf16 => is_x86_feature_detected!("avx512bf16") && Self::Avx512.available(),
             Self::Avx512 => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512vl")
@@ -66,7 +71,7 @@ pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     match isa() {
         // SAFETY: `isa` returns only levels that this CPU has.
-        Isa::Avx512 => return unsafe { avx512(f) },
+        Isa::Avx512Bf16 | Isa::Avx512 => return unsafe { avx512(f) },
         // SAFETY: as above.
         Isa::Avx2 => return unsafe { avx2(f) },
         Isa::Baseline => {}

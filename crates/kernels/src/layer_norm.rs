@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::{column_sums, rows_per_task};
+use crate::profile::{Operation, timer};
 use crate::real::lane_sum;
 
 /// DistilBERT's epsilon.
@@ -16,6 +17,7 @@ pub const LAYER_NORM_EPSILON: f64 = 1e-12;
 /// `x [T, D]` holds `x` before and the normalized rows after; `y [T, D]` and `rstd [T]` (one over the standard
 /// deviation) are overwritten. An empty `residual` stands for zeros.
 pub fn layer_norm<T: Real>(y: &mut [T], x: &mut [T], rstd: &mut [T], residual: &[T], gamma: &[T], beta: &[T]) {
+    let _timer = timer(Operation::LayerNorm, 0);
     let d = gamma.len();
     assert!(y.len() == x.len() && x.len() == rstd.len() * d && beta.len() == d);
     assert!(residual.is_empty() || residual.len() == x.len());
@@ -41,7 +43,7 @@ pub fn layer_norm<T: Real>(y: &mut [T], x: &mut [T], rstd: &mut [T], residual: &
 }
 
 /// Backward of [`layer_norm`]: `dy [T, D]` becomes `ds`, the gradient of both `x` and the residual, in place.
-/// Overwrites `dgamma [D]` and `dbeta [D]`. `normalized` and `rstd` are what the forward pass left.
+/// Overwrites `dgamma [D]` and `dbeta [D]`, or adds to them with `accumulate`. `normalized` and `rstd` are what the forward pass left.
 ///
 /// `ds = rstd (g - mean(g) - normalized * mean(g * normalized))` with `g = gamma * dy`.
 pub fn layer_norm_backward<T: Real>(
@@ -51,12 +53,15 @@ pub fn layer_norm_backward<T: Real>(
     normalized: &[T],
     rstd: &[T],
     gamma: &[T],
+    accumulate: bool,
 ) {
+    let _timer = timer(Operation::LayerNormBackward, 0);
     let d = gamma.len();
     assert!(dy.len() == normalized.len() && dy.len() == rstd.len() * d);
     column_sums(
         dgamma,
         rstd.len(),
+        accumulate,
         #[inline(always)]
         |sums, row, columns| {
             let (dy, normalized) = (&dy[row * d..][columns.clone()], &normalized[row * d..][columns]);
@@ -68,6 +73,7 @@ pub fn layer_norm_backward<T: Real>(
     column_sums(
         dbeta,
         rstd.len(),
+        accumulate,
         #[inline(always)]
         |sums, row, columns| {
             sums.iter_mut().zip(&dy[row * d..][columns]).for_each(|(sum, dy)| *sum += *dy);

@@ -20,23 +20,48 @@ pub struct LossOptions {
     pub label_smoothing: f64,
 }
 
-/// Mean loss of `logits [B, C]`. Overwrites `dlogits [B, C]`.
+impl LossOptions {
+    /// What the sum of the losses of some rows is divided by: the weights of their classes, or the number of targets.
+    pub fn total_weight(&self, targets: Targets) -> f64 {
+        match targets {
+            Targets::Classes(classes) => classes.iter().map(|&y| self.weight(y as usize)).sum(),
+            Targets::MultiLabel(targets) => targets.len() as f64,
+        }
+    }
+
+    fn weight(&self, class: usize) -> f64 {
+        self.class_weights.get(class).copied().unwrap_or(1.0)
+    }
+}
+
+/// Loss of `logits [B, C]`: the mean when `total_weight` is that of these rows; else, when they are a part of a batch and
+/// it is the whole one's ([`LossOptions::total_weight`]), their share of the mean. Overwrites `dlogits [B, C]`.
 ///
 /// Cross-entropy with class weights w and smoothing s is, as in PyTorch,
 /// `((1 - s) sum_i w[y_i] nll_i(y_i) + s / C sum_i sum_c w[c] nll_i(c)) / sum_i w[y_i]`, `nll_i(c) = -log softmax_i(c)`.
 /// Multi-label loss is the mean of the binary cross-entropies over rows and classes.
-pub fn loss<T: Real>(dlogits: &mut [T], logits: &[T], targets: Targets, options: &LossOptions) -> f64 {
+pub fn loss<T: Real>(
+    dlogits: &mut [T],
+    logits: &[T],
+    targets: Targets,
+    options: &LossOptions,
+    total_weight: f64,
+) -> f64 {
     assert_eq!(dlogits.len(), logits.len());
     match targets {
-        Targets::Classes(classes) => cross_entropy(dlogits, logits, classes, options),
-        Targets::MultiLabel(targets) => binary_cross_entropy(dlogits, logits, targets),
+        Targets::Classes(classes) => cross_entropy(dlogits, logits, classes, options, total_weight),
+        Targets::MultiLabel(targets) => binary_cross_entropy(dlogits, logits, targets, total_weight),
     }
 }
 
-fn cross_entropy<T: Real>(dlogits: &mut [T], logits: &[T], classes: &[u32], options: &LossOptions) -> f64 {
+fn cross_entropy<T: Real>(
+    dlogits: &mut [T],
+    logits: &[T],
+    classes: &[u32],
+    options: &LossOptions,
+    total_weight: f64,
+) -> f64 {
     let c = logits.len() / classes.len();
-    let weight = |class: usize| options.class_weights.get(class).copied().unwrap_or(1.0);
-    let total_weight: f64 = classes.iter().map(|&y| weight(y as usize)).sum();
     let smoothing = options.label_smoothing;
     let mut loss = 0.0;
     for ((dlogits, logits), &y) in dlogits.chunks_exact_mut(c).zip(logits.chunks_exact(c)).zip(classes) {
@@ -44,7 +69,7 @@ fn cross_entropy<T: Real>(dlogits: &mut [T], logits: &[T], classes: &[u32], opti
         // the weight of each class's negative log-likelihood in this row's loss
         let share = |class: usize| {
             let hit = if class == y as usize { 1.0 - smoothing } else { 0.0 };
-            weight(class) * (hit + smoothing / c as f64) / total_weight
+            options.weight(class) * (hit + smoothing / c as f64) / total_weight
         };
         let shares: f64 = (0..c).map(share).sum();
         for (class, (dlogit, logit)) in dlogits.iter_mut().zip(logits).enumerate() {
@@ -56,9 +81,8 @@ fn cross_entropy<T: Real>(dlogits: &mut [T], logits: &[T], classes: &[u32], opti
     loss
 }
 
-fn binary_cross_entropy<T: Real>(dlogits: &mut [T], logits: &[T], targets: &[f32]) -> f64 {
+fn binary_cross_entropy<T: Real>(dlogits: &mut [T], logits: &[T], targets: &[f32], n: f64) -> f64 {
     assert_eq!(logits.len(), targets.len());
-    let n = logits.len() as f64;
     let mut loss = 0.0;
     for ((dlogit, logit), &target) in dlogits.iter_mut().zip(logits).zip(targets) {
         let (x, y) = (logit.to_f64(), f64::from(target));

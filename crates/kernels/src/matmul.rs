@@ -6,6 +6,7 @@ use crate::Real;
 use crate::gemm::{Epilogue, Left, Matrix, Precision, Right, multiply};
 use crate::isa::{Isa, isa};
 use crate::parallel::{column_sums, rows_per_task};
+use crate::profile::{Operation, timer};
 use rayon::prelude::*;
 
 /// How linear layers multiply, with buffers that are used again from call to call.
@@ -36,6 +37,7 @@ impl Products {
 
 /// `y [M, N] = x [M, K] · wᵀ + b`. Overwrites `y`.
 pub fn linear<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: &[T], b: &[T]) {
+    let _timer = timer(Operation::Linear, y.len() * w.len() / b.len());
     let n = b.len();
     let (m, k) = (y.len() / n, w.len() / n);
     T::multiply(p, y, Matrix::new(x, [m, k]), Matrix::new(w, [n, k]).transposed(), Epilogue::Bias(b));
@@ -43,19 +45,30 @@ pub fn linear<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: &[T], b: &[T])
 
 /// `dx [M, K] = dy [M, N] · w`; with `accumulate`, `dx +=`.
 pub fn linear_backward_input<T: Real>(p: &mut Products, dx: &mut [T], dy: &[T], w: &[T], n: usize, accumulate: bool) {
+    let _timer = timer(Operation::LinearBackwardInput, dy.len() * w.len() / n);
     let (m, k) = (dy.len() / n, w.len() / n);
     let epilogue = if accumulate { Epilogue::Add } else { Epilogue::Overwrite };
     T::multiply(p, dx, Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]), epilogue);
 }
 
-/// `dw [N, K] = dyᵀ · x`, `db [N] = column sums of dy [M, N]`. Overwrites both.
-pub fn linear_backward_weight<T: Real>(p: &mut Products, dw: &mut [T], db: &mut [T], dy: &[T], x: &[T]) {
+/// `dw [N, K] = dyᵀ · x`, `db [N] = column sums of dy [M, N]`; with `accumulate`, `+=`.
+pub fn linear_backward_weight<T: Real>(
+    p: &mut Products,
+    dw: &mut [T],
+    db: &mut [T],
+    dy: &[T],
+    x: &[T],
+    accumulate: bool,
+) {
+    let _timer = timer(Operation::LinearBackwardWeight, dy.len() * dw.len() / db.len());
     let n = db.len();
     let (m, k) = (dy.len() / n, dw.len() / n);
-    T::multiply(p, dw, Matrix::new(dy, [m, n]).transposed(), Matrix::new(x, [m, k]), Epilogue::Overwrite);
+    let epilogue = if accumulate { Epilogue::Add } else { Epilogue::Overwrite };
+    T::multiply(p, dw, Matrix::new(dy, [m, n]).transposed(), Matrix::new(x, [m, k]), epilogue);
     column_sums(
         db,
         m,
+        accumulate,
         #[inline(always)]
         |db, row, columns| {
             for (db, dy) in db.iter_mut().zip(&dy[row * n..][columns]) {

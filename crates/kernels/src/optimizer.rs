@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::ELEMENTS;
+use crate::profile::{Operation, timer};
 use crate::real::lane_sum;
 
 /// How weight decay enters.
@@ -39,6 +40,7 @@ pub struct Adam {
 
 /// Updates the weights `w` and the moments `m` and `v` from the gradient `g`, all of one length, as `torch.optim.AdamW`.
 pub fn adam_step<T: Real>(w: &mut [T], m: &mut [T], v: &mut [T], g: &[T], adam: &Adam) {
+    let _timer = timer(Operation::Optimizer, 0);
     assert!(w.len() == m.len() && m.len() == v.len() && v.len() == g.len());
     let step = i32::try_from(adam.step).unwrap_or(i32::MAX);
     let r = T::from_f64;
@@ -68,6 +70,7 @@ pub fn adam_step<T: Real>(w: &mut [T], m: &mut [T], v: &mut [T], g: &[T], adam: 
 
 /// The Euclidean norm of all gradients together, summed in f64 over fixed chunks in a fixed order.
 pub fn gradient_norm<T: Real>(gradients: &[&[T]]) -> f64 {
+    let _timer = timer(Operation::GradientNorm, 0);
     let squares = |chunk: &[T]| {
         vectorize(
             #[inline(always)]

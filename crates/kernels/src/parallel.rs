@@ -18,10 +18,11 @@ pub(crate) fn rows_per_task(width: usize) -> usize {
 }
 
 /// Column sums over rows, split over columns: `sums[j] = sum over rows i, in order, of term(i, j)`. `term` is given
-/// a row and a range of columns and adds to the sums of these columns.
+/// a row and a range of columns and adds to the sums of these columns. With `accumulate`, the sums go on from what they are.
 pub(crate) fn column_sums<T: Real>(
     sums: &mut [T],
     rows: usize,
+    accumulate: bool,
     add_row: impl Fn(&mut [T], usize, std::ops::Range<usize>) + Sync,
 ) {
     sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(c, sums)| {
@@ -29,7 +30,9 @@ pub(crate) fn column_sums<T: Real>(
         vectorize(
             #[inline(always)]
             || {
-                sums.fill(T::ZERO);
+                if !accumulate {
+                    sums.fill(T::ZERO);
+                }
                 for row in 0..rows {
                     add_row(sums, row, columns.clone());
                 }

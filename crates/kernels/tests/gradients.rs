@@ -52,10 +52,15 @@ fn linear_layers() {
         };
         let (mut dx, mut dw, mut db) = (vec![f64::NAN; m * k], vec![f64::NAN; n * k], vec![f64::NAN; n]);
         linear_backward_input(&mut Products::default(), &mut dx, &r, &w, n, false);
-        linear_backward_weight(&mut Products::default(), &mut dw, &mut db, &r, &x);
+        linear_backward_weight(&mut Products::default(), &mut dw, &mut db, &r, &x, false);
         check("dx", &dx, &x, |x| loss(x, &w, &b));
         check("dw", &dw, &w, |w| loss(&x, w, &b));
         check("db", &db, &b, |b| loss(&x, &w, b));
+        let (mut twice_dw, mut twice_db) = (dw.clone(), db.clone());
+        linear_backward_weight(&mut Products::default(), &mut twice_dw, &mut twice_db, &r, &x, true);
+        for (twice, once) in [(twice_dw, dw), (twice_db, db)] {
+            assert!(twice.iter().zip(&once).all(|(t, d)| (t - 2.0 * d).abs() < 1e-12), "accumulates");
+        }
         let mut twice = dx.clone();
         linear_backward_input(&mut Products::default(), &mut twice, &r, &w, n, true);
         assert!(twice.iter().zip(&dx).all(|(t, d)| (t - 2.0 * d).abs() < 1e-12), "accumulates");
@@ -96,7 +101,7 @@ fn layer_norm_with_and_without_residual() {
             let loss = |x: &[f64], residual: &[f64], g: &[f64], b: &[f64]| dot(&forward(x, residual, g, b).0, &r);
             let (_, normalized, rstd) = forward(&x, residual, &gamma, &beta);
             let (mut ds, mut dgamma, mut dbeta) = (r.clone(), vec![f64::NAN; d], vec![f64::NAN; d]);
-            layer_norm_backward(&mut ds, &mut dgamma, &mut dbeta, &normalized, &rstd, &gamma);
+            layer_norm_backward(&mut ds, &mut dgamma, &mut dbeta, &normalized, &rstd, &gamma, false);
             check("dx", &ds, &x, |x| loss(x, residual, &gamma, &beta));
             check("dgamma", &dgamma, &gamma, |gamma| loss(&x, residual, gamma, &beta));
             check("dbeta", &dbeta, &beta, |beta| loss(&x, residual, &gamma, beta));
@@ -141,7 +146,7 @@ fn embeddings() {
         dot(&x, &r)
     };
     let (mut dwords, mut dpositions) = (vec![f64::NAN; words.len()], vec![f64::NAN; positions.len()]);
-    embed_backward(&mut dwords, &mut dpositions, &r, &ids, &offsets, width);
+    embed_backward(&mut dwords, &mut dpositions, &r, &ids, &offsets, width, false);
     check("dwords", &dwords, &words, |words| loss(words, &positions));
     check("dpositions", &dpositions, &positions, |positions| loss(&words, positions));
 }
@@ -159,8 +164,11 @@ fn losses() {
     ] {
         let options = LossOptions { class_weights, label_smoothing };
         let mut dlogits = vec![f64::NAN; logits.len()];
-        loss(&mut dlogits, &logits, targets, &options);
-        check("dlogits", &dlogits, &logits, |logits| loss(&mut vec![0.0; logits.len()], logits, targets, &options));
+        let weight = options.total_weight(targets);
+        loss(&mut dlogits, &logits, targets, &options, weight);
+        check("dlogits", &dlogits, &logits, |logits| {
+            loss(&mut vec![0.0; logits.len()], logits, targets, &options, weight)
+        });
     }
 }
 

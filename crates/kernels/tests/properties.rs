@@ -94,7 +94,7 @@ fn same_bits_at_every_thread_count() {
             let (mut y, mut dx, mut dw, mut db) = (vec![0.0; m * n], vec![0.0; m * k], vec![0.0; n * k], vec![0.0; n]);
             linear(&mut p, &mut y, &x, &w, &b);
             linear_backward_input(&mut p, &mut dx, &y, &w, n, false);
-            linear_backward_weight(&mut p, &mut dw, &mut db, &y, &x);
+            linear_backward_weight(&mut p, &mut dw, &mut db, &y, &x, false);
             let norm = gradient_norm(&[&dw, &db]);
             let mut out = bits(&y);
             [dx, dw, db].iter().for_each(|part| out.extend(bits(part)));

@@ -1,51 +1,100 @@
 //! Labelled rows as token ids: what training and evaluation read.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+
 use crate::data::Dataset;
 use crate::model::Config;
-use crate::tokenize::Tokenizer;
+use crate::tokenize::{Encoded, Tokenizer};
 use crate::{Error, Result};
 
-/// Rows ready for the model.
-#[derive(Clone, Debug, Default)]
+/// Rows for the model. A row is tokenized when it is first asked for, or before, by another thread.
+#[derive(Debug)]
 pub struct Examples {
-    /// Token ids of each row, `[CLS]` and `[SEP]` included.
-    pub sequences: Vec<Vec<u32>>,
-    /// Class id of each row.
-    pub labels: Vec<u32>,
-    /// How many rows were longer than the tokenizer's limit and are cut there.
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    config: Config,
+    encoded: Vec<OnceLock<Encoded>>,
+}
+
+/// Lengths of rows in tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lengths {
+    /// Rows that have been tokenized.
+    pub rows: usize,
+    /// Their tokens.
+    pub tokens: usize,
+    /// How many of them were longer than the tokenizer's limit and are cut there.
     pub truncated: usize,
 }
 
 impl Examples {
-    /// Tokenizes a data set for a model.
-    ///
-    /// # Errors
-    /// [`Error::Row`] for a token id that the model has no embedding for.
-    pub fn new(dataset: &Dataset, tokenizer: &Tokenizer, config: &Config) -> Result<Self> {
-        let encoded = tokenizer.encode(&dataset.texts)?;
-        let truncated = encoded.iter().filter(|e| e.truncated).count();
-        let sequences: Vec<Vec<u32>> = encoded.into_iter().map(|e| e.ids).collect();
-        for (ids, &line) in sequences.iter().zip(&dataset.lines) {
-            check_ids(ids, config).map_err(|problem| {
-                Error::row(&dataset.path, line, problem, "Use the tokenizer.json that belongs to the model")
-            })?;
-        }
-        Ok(Self { sequences, labels: dataset.labels.clone(), truncated })
+    /// The rows of a data set, for a model.
+    pub fn new(dataset: Dataset, tokenizer: &Tokenizer, config: &Config) -> Self {
+        let encoded = (0..dataset.len()).map(|_| OnceLock::new()).collect();
+        Self { dataset, tokenizer: tokenizer.clone(), config: config.clone(), encoded }
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.sequences.len()
+        self.dataset.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.sequences.is_empty()
+        self.dataset.is_empty()
     }
 
-    /// Number of tokens over all rows.
-    pub fn tokens(&self) -> usize {
-        self.sequences.iter().map(Vec::len).sum()
+    /// `[N]` class ids.
+    pub fn labels(&self) -> &[u32] {
+        &self.dataset.labels
+    }
+
+    /// Token ids of a row, `[CLS]` and `[SEP]` included.
+    ///
+    /// # Errors
+    /// [`Error::Row`] for a token id that the model has no embedding for, and all that [`Tokenizer::encode`] refuses.
+    pub fn sequence(&self, row: usize) -> Result<&[u32]> {
+        let cell = &self.encoded[row];
+        let encoded = match cell.get() {
+            Some(encoded) => encoded,
+            None => {
+                let encoded = self.tokenizer.encode_one(&self.dataset.texts[row])?;
+                check_ids(&encoded.ids, &self.config).map_err(|problem| {
+                    let hint = "Use the tokenizer.json that belongs to the model";
+                    Error::row(&self.dataset.path, self.dataset.lines[row], problem, hint)
+                })?;
+                // another thread may have been faster, with the same ids
+                cell.get_or_init(|| encoded)
+            }
+        };
+        Ok(&encoded.ids)
+    }
+
+    /// Token ids of every row, tokenizing on all threads what has not been yet.
+    ///
+    /// # Errors
+    /// As [`Self::sequence`].
+    pub fn sequences(&self) -> Result<Vec<&[u32]>> {
+        (0..self.len()).into_par_iter().map(|row| self.sequence(row)).collect()
+    }
+
+    /// Tokenizes rows on this thread, in this order, until `stop` is set. A row that cannot be is left to who asks for it.
+    pub fn tokenize_ahead(&self, rows: &[usize], stop: &AtomicBool) {
+        let _ =
+            rows.iter().take_while(|_| !stop.load(Ordering::Relaxed)).try_for_each(|&row| self.sequence(row).map(drop));
+    }
+
+    /// The lengths of the rows that have been tokenized.
+    pub fn lengths(&self) -> Lengths {
+        let add = |sum: Lengths, encoded: &Encoded| Lengths {
+            rows: sum.rows + 1,
+            tokens: sum.tokens + encoded.ids.len(),
+            truncated: sum.truncated + usize::from(encoded.truncated),
+        };
+        self.encoded.iter().filter_map(OnceLock::get).fold(Lengths::default(), add)
     }
 }
 

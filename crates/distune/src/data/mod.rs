@@ -15,7 +15,7 @@ mod tests;
 
 pub use batch::Batch;
 pub use columns::{Columns, Labels};
-pub use examples::{Examples, check_ids};
+pub use examples::{Examples, Lengths, check_ids};
 pub use labels::{Dataset, LabelMap};
 pub use read::{Table, read_bytes, read_file};
 pub use splits::{Splits, read_splits};

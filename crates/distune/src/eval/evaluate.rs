@@ -27,10 +27,10 @@ pub struct Evaluation {
 pub fn evaluate(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn Observer) -> Result<Evaluation> {
     let start = std::time::Instant::now();
     let (mut predicted, mut loss) = (Vec::with_capacity(examples.len()), 0.0);
-    logits(engine, &examples.sequences, |rows| {
+    logits(engine, &examples.sequences()?, |rows| {
         for row in rows {
             let probabilities = distune_kernels::softmax(row);
-            let truth = examples.labels[predicted.len()] as usize;
+            let truth = examples.labels()[predicted.len()] as usize;
             let p = probabilities.get(truth).copied().unwrap_or(0.0);
             // `max` would hide that a probability is not a number
             loss -= if p.is_nan() { p } else { p.max(f64::MIN_POSITIVE).ln() };
@@ -43,7 +43,7 @@ pub fn evaluate(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn
         }
         Ok(())
     })?;
-    let metrics = Metrics::new(&examples.labels, &predicted, &engine.model().config.labels)?;
+    let metrics = Metrics::new(examples.labels(), &predicted, &engine.model().config.labels)?;
     Ok(Evaluation { loss: loss / examples.len() as f64, metrics, seconds: start.elapsed().as_secs_f64() })
 }
 

@@ -74,32 +74,47 @@ impl<T> BlockActivations<T> {
 
 /// One pass of a batch through the model: what is computed and how much is kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Pass<'a> {
+pub struct Pass<'a, T> {
     /// The model's shape.
     pub config: &'a Config,
     /// What goes through it.
     pub batch: &'a Batch,
     /// (seed, step) of the dropout; without it nothing is dropped.
     pub dropout: Option<(u64, u64)>,
+    /// What the parts below `lowest` put out for this batch, `[T, D]` (`[B, D]` when only the head trains); without it they
+    /// are computed.
+    pub frozen: Option<&'a [T]>,
     /// The lowest part whose gradients the backward pass will compute; without it nothing is kept for one.
     pub lowest: Option<Group>,
+    /// Whether the backward pass adds to the gradients, or overwrites them.
+    pub accumulate: bool,
 }
 
-impl Pass<'_> {
-    /// Where a block's activations are kept.
-    pub fn slot(&self, block: usize) -> usize {
-        let keep_from = match self.lowest {
+impl<'a, T> Pass<'a, T> {
+    /// Without dropout, from the tokens on, keeping nothing for a backward pass.
+    pub fn inference(config: &'a Config, batch: &'a Batch) -> Self {
+        Self { config, batch, dropout: None, frozen: None, lowest: None, accumulate: false }
+    }
+
+    /// The lowest block with parameters that train, or the depth when only the head has.
+    pub fn first_trained_block(&self) -> usize {
+        match self.lowest {
             Some(Group::Embeddings) => 0,
             Some(Group::Block(lowest)) => lowest,
             Some(Group::Head) | None => self.config.n_layers,
-        };
-        (block + 1).saturating_sub(keep_from)
+        }
     }
 
-    /// The dropout at a site of a layer: blocks are layers 1, 2, ..., everything else is layer 0.
-    pub fn dropout(&self, probability: f64, layer: usize, site: Site) -> Dropout {
+    /// Where a block's activations are kept.
+    pub fn slot(&self, block: usize) -> usize {
+        (block + 1).saturating_sub(self.first_trained_block())
+    }
+
+    /// The dropout at a site of a layer: blocks are layers 1, 2, ..., everything else is layer 0. `first_row` is the number
+    /// of the batch's first row in the whole batch that it is a part of.
+    pub fn dropout(&self, probability: f64, layer: usize, site: Site, first_row: usize) -> Dropout {
         match self.dropout {
-            Some((seed, step)) => Dropout::new(probability, seed, step, layer as u64, site),
+            Some((seed, step)) => Dropout::new(probability, seed, step, layer as u64, site).starting_at(first_row),
             None => Dropout::NONE,
         }
     }

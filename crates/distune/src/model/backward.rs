@@ -1,4 +1,5 @@
-//! The backward pass: `forward.rs` reversed. Every function overwrites the gradients of its weights.
+//! The backward pass: `forward.rs` reversed. Every function overwrites the gradients of its weights, or adds to them
+//! (`pass.accumulate`).
 //!
 //! Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
 
@@ -29,14 +30,14 @@ impl<T: Default> Scratch<T> {
 }
 
 /// Computes the gradients of every tensor from `pass.lowest` on, given `dlogits [B, C]` and what the forward
-/// pass left. Overwrites `gradients`, which begin there.
+/// pass left. Overwrites `gradients`, which begin there, or adds to them.
 pub fn backward<T: Real>(
     gradients: &mut Parameters<T>,
     scratch: &mut Scratch<T>,
     dlogits: &[T],
     a: &Activations<T>,
     weights: &Parameters<T>,
-    pass: Pass,
+    pass: Pass<T>,
 ) {
     let Some(lowest) = pass.lowest else { return };
     head(gradients.head_mut(), scratch, dlogits, a, weights.head(), pass);
@@ -51,14 +52,29 @@ pub fn backward<T: Real>(
 }
 
 /// `s.d_output [B, D]` becomes the gradient of the first tokens.
-fn head<T: Real>(d: Head<&mut [T]>, s: &mut Scratch<T>, dlogits: &[T], a: &Activations<T>, w: Head<&[T]>, pass: Pass) {
-    let config = pass.config;
-    k::linear_backward_weight(&mut s.products, d.classifier.weight, d.classifier.bias, dlogits, &a.dropped);
+fn head<T: Real>(
+    d: Head<&mut [T]>,
+    s: &mut Scratch<T>,
+    dlogits: &[T],
+    a: &Activations<T>,
+    w: Head<&[T]>,
+    pass: Pass<T>,
+) {
+    let (config, more) = (pass.config, pass.accumulate);
+    k::linear_backward_weight(&mut s.products, d.classifier.weight, d.classifier.bias, dlogits, &a.dropped, more);
     let d_pooled = sized(&mut s.d_context, a.pooled.len());
     k::linear_backward_input(&mut s.products, d_pooled, dlogits, w.classifier.weight, config.labels.len(), false);
-    pass.dropout(config.seq_classif_dropout, 0, Site::Classifier).apply(d_pooled, config.dim);
+    let dropout = pass.dropout(config.seq_classif_dropout, 0, Site::Classifier, pass.batch.sequences_before);
+    dropout.apply(d_pooled, config.dim);
     k::relu_backward(d_pooled, &a.pooled);
-    k::linear_backward_weight(&mut s.products, d.pre_classifier.weight, d.pre_classifier.bias, d_pooled, &a.output);
+    k::linear_backward_weight(
+        &mut s.products,
+        d.pre_classifier.weight,
+        d.pre_classifier.bias,
+        d_pooled,
+        &a.output,
+        more,
+    );
     let d_output = sized(&mut s.d_output, a.output.len());
     k::linear_backward_input(&mut s.products, d_output, d_pooled, w.pre_classifier.weight, config.dim, false);
 }
@@ -71,24 +87,33 @@ fn block<T: Real>(
     s: &mut Scratch<T>,
     a: &BlockActivations<T>,
     w: Block<&[T]>,
-    pass: Pass,
+    pass: Pass<T>,
     i: usize,
     input_wanted: bool,
 ) {
-    let Pass { config, batch, .. } = pass;
+    let Pass { config, batch, accumulate: more, .. } = pass;
     let (width, f) = (config.dim, config.hidden_dim);
 
     // feed-forward network: `d_sum` is the gradient of both parts of each residual sum
     let d_sum = &mut s.d_output;
     let norm = d.output_norm;
-    k::layer_norm_backward(d_sum, norm.gamma, norm.beta, &a.output_normalized, &a.output_rstd, w.output_norm.gamma);
+    k::layer_norm_backward(
+        d_sum,
+        norm.gamma,
+        norm.beta,
+        &a.output_normalized,
+        &a.output_rstd,
+        w.output_norm.gamma,
+        more,
+    );
     s.d_feed_forward.clone_from(d_sum);
-    pass.dropout(config.dropout, i + 1, Site::FeedForward).apply(&mut s.d_feed_forward, width);
-    k::linear_backward_weight(&mut s.products, d.lin2.weight, d.lin2.bias, &s.d_feed_forward, &a.activated);
+    let first_row = if a.first.is_empty() { batch.tokens_before } else { batch.sequences_before };
+    pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row).apply(&mut s.d_feed_forward, width);
+    k::linear_backward_weight(&mut s.products, d.lin2.weight, d.lin2.bias, &s.d_feed_forward, &a.activated, more);
     let d_lin1 = sized(&mut s.d_activated, a.activated.len());
     k::linear_backward_input(&mut s.products, d_lin1, &s.d_feed_forward, w.lin2.weight, width, false);
     k::gelu_backward(d_lin1, &a.lin1);
-    k::linear_backward_weight(&mut s.products, d.lin1.weight, d.lin1.bias, d_lin1, &a.hidden);
+    k::linear_backward_weight(&mut s.products, d.lin1.weight, d.lin1.bias, d_lin1, &a.hidden, more);
     k::linear_backward_input(&mut s.products, d_sum, d_lin1, w.lin1.weight, f, true);
 
     // attention
@@ -100,16 +125,17 @@ fn block<T: Real>(
         &a.attention_normalized,
         &a.attention_rstd,
         w.attention_norm.gamma,
+        more,
     );
-    k::linear_backward_weight(&mut s.products, d.out.weight, d.out.bias, d_sum, &a.context);
+    k::linear_backward_weight(&mut s.products, d.out.weight, d.out.bias, d_sum, &a.context, more);
     let d_context = sized(&mut s.d_context, a.context.len());
     k::linear_backward_input(&mut s.products, d_context, d_sum, w.out.weight, width, false);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
-    let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention);
+    let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     let (dq, dkv) = (sized(&mut s.dq, a.q.len()), sized(&mut s.dkv, a.kv.len()));
     k::attention_backward(dq, dkv, d_context, &a.q, &a.kv, heads, &dropout);
-    k::linear_backward_weight(&mut s.products, d.q.weight, d.q.bias, dq, a.query_input());
-    k::linear_backward_weight(&mut s.products, d.kv.weight, d.kv.bias, dkv, &a.input);
+    k::linear_backward_weight(&mut s.products, d.q.weight, d.q.bias, dq, a.query_input(), more);
+    k::linear_backward_weight(&mut s.products, d.kv.weight, d.kv.bias, dkv, &a.input, more);
     if !input_wanted {
         return;
     }
@@ -130,13 +156,13 @@ fn embeddings<T: Real>(
     s: &mut Scratch<T>,
     a: &Activations<T>,
     weights: &Parameters<T>,
-    pass: Pass,
+    pass: Pass<T>,
 ) {
-    let Pass { config, batch, .. } = pass;
+    let Pass { config, batch, accumulate: more, .. } = pass;
     let d = gradients.embeddings_mut();
     let d_sum = &mut s.d_output;
-    pass.dropout(config.dropout, 0, Site::Embeddings).apply(d_sum, config.dim);
+    pass.dropout(config.dropout, 0, Site::Embeddings, batch.tokens_before).apply(d_sum, config.dim);
     let gamma = weights.embeddings().norm.gamma;
-    k::layer_norm_backward(d_sum, d.norm.gamma, d.norm.beta, &a.embeddings_normalized, &a.embeddings_rstd, gamma);
-    k::embed_backward(d.words, d.positions, d_sum, &batch.ids, &batch.offsets, config.dim);
+    k::layer_norm_backward(d_sum, d.norm.gamma, d.norm.beta, &a.embeddings_normalized, &a.embeddings_rstd, gamma, more);
+    k::embed_backward(d.words, d.positions, d_sum, &batch.ids, &batch.offsets, config.dim, more);
 }

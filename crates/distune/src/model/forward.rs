@@ -10,27 +10,46 @@ use crate::model::weights::{Block, Embeddings, Head, Parameters};
 
 /// Computes `a.logits [B, C]`. The last block computes queries, attention output and feed-forward for first
 /// tokens only: the head reads nothing else.
-pub fn forward<T: Real>(a: &mut Activations<T>, weights: &Parameters<T>, pass: Pass) {
-    let config = pass.config;
-    a.blocks.resize_with(pass.slot(config.n_layers - 1) + 1, BlockActivations::default);
-    embeddings(a, weights.embeddings(), pass);
-    for i in 0..config.n_layers {
-        let slot = &mut a.blocks[pass.slot(i)];
-        std::mem::swap(&mut slot.input, &mut a.output);
-        block(slot, &mut a.output, &mut a.products, weights.block(i), pass, i);
+pub fn forward<T: Real>(a: &mut Activations<T>, weights: &Parameters<T>, pass: Pass<T>) {
+    let n_layers = pass.config.n_layers;
+    match pass.frozen {
+        None => {
+            embeddings(a, weights.embeddings(), pass);
+            blocks(a, weights, pass, 0..n_layers);
+        }
+        Some(frozen) => {
+            sized(&mut a.output, frozen.len()).copy_from_slice(frozen);
+            blocks(a, weights, pass, pass.first_trained_block()..n_layers);
+        }
     }
     head(a, weights.head(), pass);
 }
 
+/// Computes `a.output`, what the parts below `pass.lowest` put out: `[T, D]`, or `[B, D]` when only the head trains.
+pub fn frozen_output<T: Real>(a: &mut Activations<T>, weights: &Parameters<T>, pass: Pass<T>) {
+    embeddings(a, weights.embeddings(), pass);
+    blocks(a, weights, pass, 0..pass.first_trained_block());
+}
+
+/// `a.output`, from the input of the first of these blocks to the output of the last.
+fn blocks<T: Real>(a: &mut Activations<T>, weights: &Parameters<T>, pass: Pass<T>, blocks: std::ops::Range<usize>) {
+    a.blocks.resize_with(pass.slot(pass.config.n_layers - 1) + 1, BlockActivations::default);
+    for i in blocks {
+        let slot = &mut a.blocks[pass.slot(i)];
+        std::mem::swap(&mut slot.input, &mut a.output);
+        block(slot, &mut a.output, &mut a.products, weights.block(i), pass, i);
+    }
+}
+
 /// `a.output [T, D] = dropout(layer_norm(word + position))`
-fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T]>, pass: Pass) {
+fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T]>, pass: Pass<T>) {
     let Pass { config, batch, .. } = pass;
     let (tokens, d) = (batch.tokens(), config.dim);
     let sum = sized(&mut a.embeddings_normalized, tokens * d);
     k::embed(sum, &batch.ids, &batch.offsets, w.words, w.positions, d);
     let (output, rstd) = (sized(&mut a.output, tokens * d), sized(&mut a.embeddings_rstd, tokens));
     k::layer_norm(output, sum, rstd, &[], w.norm.gamma, w.norm.beta);
-    pass.dropout(config.dropout, 0, Site::Embeddings).apply(output, d);
+    pass.dropout(config.dropout, 0, Site::Embeddings, batch.tokens_before).apply(output, d);
 }
 
 /// `output [Q, D]` of block `i`, whose input is `a.input [T, D]`.
@@ -39,12 +58,13 @@ fn block<T: Real>(
     output: &mut Vec<T>,
     p: &mut Products,
     w: Block<&[T]>,
-    pass: Pass,
+    pass: Pass<T>,
     i: usize,
 ) {
     let Pass { config, batch, .. } = pass;
     let (d, f, tokens) = (config.dim, config.hidden_dim, batch.tokens());
-    if i + 1 == config.n_layers {
+    let last = i + 1 == config.n_layers;
+    if last {
         let firsts = &batch.offsets[..batch.sequences()];
         k::gather_rows(sized(&mut a.first, firsts.len() * d), &a.input, firsts, d);
         a.queries = (0..=batch.sequences()).collect();
@@ -59,7 +79,7 @@ fn block<T: Real>(
     k::linear(p, sized(&mut a.q, rows * d), residual, w.q.weight, w.q.bias);
     k::linear(p, sized(&mut a.kv, tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width: d };
-    let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention);
+    let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     k::attention(sized(&mut a.context, rows * d), &a.q, &a.kv, heads, &dropout);
     let sum = sized(&mut a.attention_normalized, rows * d);
     k::linear(p, sum, &a.context, w.out.weight, w.out.bias);
@@ -71,19 +91,21 @@ fn block<T: Real>(
     k::gelu(sized(&mut a.activated, rows * f), &a.lin1);
     let sum = sized(&mut a.output_normalized, rows * d);
     k::linear(p, sum, &a.activated, w.lin2.weight, w.lin2.bias);
-    pass.dropout(config.dropout, i + 1, Site::FeedForward).apply(sum, d);
+    let first_row = if last { batch.sequences_before } else { batch.tokens_before };
+    pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row).apply(sum, d);
     let (output, rstd) = (sized(output, rows * d), sized(&mut a.output_rstd, rows));
     k::layer_norm(output, sum, rstd, &a.hidden, w.output_norm.gamma, w.output_norm.beta);
 }
 
 /// `a.logits [B, C] = classifier(dropout(relu(pre_classifier(first tokens))))`
-fn head<T: Real>(a: &mut Activations<T>, w: Head<&[T]>, pass: Pass) {
+fn head<T: Real>(a: &mut Activations<T>, w: Head<&[T]>, pass: Pass<T>) {
     let config = pass.config;
     let pooled = sized(&mut a.pooled, a.output.len());
     k::linear(&mut a.products, pooled, &a.output, w.pre_classifier.weight, w.pre_classifier.bias);
     k::relu(pooled);
     a.dropped.clone_from(&a.pooled);
-    pass.dropout(config.seq_classif_dropout, 0, Site::Classifier).apply(&mut a.dropped, config.dim);
+    let dropout = pass.dropout(config.seq_classif_dropout, 0, Site::Classifier, pass.batch.sequences_before);
+    dropout.apply(&mut a.dropped, config.dim);
     let logits = sized(&mut a.logits, a.output.len() / config.dim * config.labels.len());
     k::linear(&mut a.products, logits, &a.dropped, w.classifier.weight, w.classifier.bias);
 }

@@ -44,6 +44,22 @@ impl Model {
         Ok(model)
     }
 
+    /// A model of random weights, as Transformers makes them: normal of the config's `initializer_range`, zero biases,
+    /// layer norms that change nothing. For measurements of speed.
+    pub fn random(config: Config, seed: u64) -> Self {
+        let mut weights = Parameters::zeros(&Arc::new(Table::new(&config)), Group::Embeddings);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let table = weights.table().clone();
+        for tensor in table.tensors() {
+            let values = weights.tensor_mut(tensor);
+            match (tensor.decayed, tensor.name.ends_with(".weight")) {
+                (true, _) => values.fill_with(|| (normal(&mut random) * config.initializer_range) as f32),
+                (false, is_scale) => values.fill(if is_scale { 1.0 } else { 0.0 }),
+            }
+        }
+        Self { config, weights }
+    }
+
     /// Whether a checkpoint has a trained head: both of its weight matrices.
     ///
     /// # Errors

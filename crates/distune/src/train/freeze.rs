@@ -31,6 +31,15 @@ impl Unfreeze {
         }
     }
 
+    /// How many blocks lie below everything that trains.
+    pub fn frozen_blocks(self, n_layers: usize) -> usize {
+        match self.lowest(n_layers) {
+            Group::Embeddings => 0,
+            Group::Block(lowest) => lowest,
+            Group::Head => n_layers,
+        }
+    }
+
     /// Whether a tensor trains.
     pub fn trains(self, tensor: &Tensor, n_layers: usize) -> bool {
         tensor.group >= self.lowest(n_layers)

@@ -1,9 +1,12 @@
 //! Training: recipe, freezing, schedule, and the loop over epochs. Called by the program's `train`.
 
+mod cache;
 mod freeze;
 mod recipe;
 mod schedule;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use distune_kernels::Targets;
@@ -12,14 +15,16 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
+pub use cache::{CacheOptions, CacheReport};
 pub use freeze::{Part, Unfreeze, frozen_hash, parts};
 pub use recipe::{Optimizer, Recipe};
 pub use schedule::LinearSchedule;
 
-use crate::data::{Batch, Examples};
-use crate::engine::Engine;
-use crate::eval::{Evaluation, evaluate};
+use cache::FrozenCache;
 
+use crate::data::{Examples, Lengths};
+use crate::engine::{Engine, StepOutcome, StepPart};
+use crate::eval::{Evaluation, evaluate};
 use crate::{Error, Result};
 
 /// What an optimizer step did.
@@ -46,6 +51,8 @@ pub struct EpochRecord {
     pub step: usize,
     /// Mean training loss over the epoch's rows.
     pub train_loss: f64,
+    /// Seconds of its steps.
+    pub seconds: f64,
     /// The validation rows, judged after the epoch.
     pub validation: Evaluation,
     /// Whether it is the best so far.
@@ -56,6 +63,8 @@ pub struct EpochRecord {
 pub trait Observer {
     /// After each step: how many rows of the whole training are done, of how many.
     fn step(&mut self, _record: &StepRecord, _rows: usize, _total_rows: usize) {}
+    /// When the last training row has been tokenized.
+    fn tokenized(&mut self, _lengths: &Lengths) {}
     /// While validation rows are judged: how many are done, of how many.
     fn evaluating(&mut self, _rows: usize, _total_rows: usize) {}
     /// After each epoch.
@@ -77,42 +86,134 @@ pub struct Outcome {
     pub best_epoch: usize,
     /// Seconds in training steps alone.
     pub train_seconds: f64,
+    /// What keeping the frozen part's outputs did, where that was done.
+    pub cache: Option<CacheReport>,
 }
 
 /// Trains on `train`, judges each epoch on `validation`, and leaves the best epoch's weights in the engine.
 ///
+/// With a `cache`, and frozen blocks, the frozen part runs without dropout and once for each row, as far as the cache has
+/// room; without one it runs in every step, with dropout, as in PyTorch.
+///
 /// # Errors
 /// [`Error::NotFinite`] at the first step whose loss or gradient is not a number, or after an epoch that leaves no usable
-/// weights; [`Error::Interrupted`] when the
-/// observer asks to stop.
+/// weights; [`Error::Interrupted`] when the observer asks to stop; a row that cannot be tokenized.
 pub fn train(
     engine: &mut dyn Engine,
     train: &Examples,
     validation: &Examples,
     recipe: &Recipe,
+    cache: Option<CacheOptions>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     recipe.check()?;
     recipe.unfreeze.check(engine.model().config.n_layers)?;
-    let mut outcome = Outcome { steps: Vec::new(), epochs: Vec::new(), best_epoch: 0, train_seconds: 0.0 };
-    let mut best = Vec::new();
-    for epoch in 1..=recipe.num_train_epochs {
-        let start = Instant::now();
-        let train_loss = train_epoch(engine, train, recipe, epoch, &mut outcome.steps, observer)?;
-        outcome.train_seconds += start.elapsed().as_secs_f64();
-        let validation = evaluate(engine, validation, observer)?;
-        check_finite(engine, recipe, &outcome.steps, &validation)?;
-        let better = outcome.epochs.iter().all(|e| is_better(&validation, &e.validation));
-        let record = EpochRecord { epoch, step: outcome.steps.len(), train_loss, validation, best: better };
-        if better {
-            outcome.best_epoch = epoch;
-            best = engine.snapshot();
+    let cache = cache.and_then(|options| FrozenCache::new(options, train.len(), engine, recipe.unfreeze));
+    let stop = AtomicBool::new(false);
+    let first_order = shuffled(train.len(), recipe.seed, 1);
+    std::thread::scope(|scope| {
+        // rows are tokenized on a thread of their own, ahead of the steps that want them
+        let tokenizing = scope.spawn(|| train.tokenize_ahead(&first_order, &stop));
+        let training = Training { train, recipe, cache, tokenizing: Some(tokenizing), steps: Vec::new() };
+        let outcome = training.run(engine, validation, observer);
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    })
+}
+
+/// A training under way.
+struct Training<'a, 'scope> {
+    train: &'a Examples,
+    recipe: &'a Recipe,
+    cache: Option<FrozenCache>,
+    /// Until it has been seen to be done.
+    tokenizing: Option<ScopedJoinHandle<'scope, ()>>,
+    steps: Vec<StepRecord>,
+}
+
+impl Training<'_, '_> {
+    fn run(mut self, engine: &mut dyn Engine, validation: &Examples, observer: &mut dyn Observer) -> Result<Outcome> {
+        let (mut epochs, mut best): (Vec<EpochRecord>, _) = (Vec::new(), Vec::new());
+        for epoch in 1..=self.recipe.num_train_epochs {
+            let start = Instant::now();
+            let train_loss = self.epoch(engine, epoch, observer)?;
+            let seconds = start.elapsed().as_secs_f64();
+            let validation = evaluate(engine, validation, observer)?;
+            check_finite(engine, self.recipe, &self.steps, &validation)?;
+            let better = epochs.iter().all(|e| is_better(&validation, &e.validation));
+            let step = self.steps.len();
+            let record = EpochRecord { epoch, step, train_loss, seconds, validation, best: better };
+            if better {
+                best = engine.snapshot();
+            }
+            observer.epoch(&record);
+            epochs.push(record);
         }
-        observer.epoch(&record);
-        outcome.epochs.push(record);
+        engine.restore(&best);
+        let best_epoch = epochs.iter().rev().find(|e| e.best).map_or(0, |e| e.epoch);
+        let train_seconds = epochs.iter().map(|e| e.seconds).sum();
+        Ok(Outcome { steps: self.steps, epochs, best_epoch, train_seconds, cache: self.cache.map(FrozenCache::report) })
     }
-    engine.restore(&best);
-    Ok(outcome)
+
+    /// One pass over the rows in a new order; returns the mean loss.
+    fn epoch(&mut self, engine: &mut dyn Engine, epoch: usize, observer: &mut dyn Observer) -> Result<f64> {
+        let rows = self.train.len();
+        let (schedule, steps_per_epoch) = (self.recipe.schedule(rows), self.recipe.steps_per_epoch(rows));
+        let (mut loss_sum, mut rows_done) = (0.0, (epoch - 1) * rows);
+        let order = shuffled(rows, self.recipe.seed, epoch);
+        for (i, rows_of_step) in order.chunks(self.recipe.rows_per_step()).enumerate() {
+            if observer.stop_requested() {
+                let when = format!("after step {} of {}", self.steps.len(), schedule.total_steps);
+                return Err(Error::Interrupted { when, kept: "nothing was written".into() });
+            }
+            let (step, learning_rate) = (self.steps.len() + 1, schedule.learning_rate(self.steps.len()));
+            let done = self.step(engine, rows_of_step, step, learning_rate)?;
+            loss_sum += done.loss * rows_of_step.len() as f64;
+            rows_done += rows_of_step.len();
+            let epoch = (epoch - 1) as f64 + (i + 1) as f64 / steps_per_epoch as f64;
+            let record = StepRecord { step, epoch, loss: done.loss, grad_norm: done.gradient_norm, learning_rate };
+            observer.step(&record, rows_done, self.recipe.num_train_epochs * rows);
+            self.steps.push(record);
+            if let Some(done) = self.tokenizing.take_if(|thread| thread.is_finished()) {
+                drop(done);
+                observer.tokenized(&self.train.lengths());
+            }
+        }
+        Ok(loss_sum / rows as f64)
+    }
+
+    /// One optimizer step, whose batch is computed in parts of bounded size.
+    fn step(
+        &mut self,
+        engine: &mut dyn Engine,
+        rows: &[usize],
+        step: usize,
+        learning_rate: f64,
+    ) -> Result<StepOutcome> {
+        let sequences = rows.iter().map(|&row| self.train.sequence(row)).collect::<Result<Vec<_>>>()?;
+        let classes: Vec<u32> = rows.iter().map(|&row| self.train.labels()[row]).collect();
+        let options = self.recipe.step_options();
+        let total_weight = options.loss.total_weight(Targets::Classes(&classes));
+        let mut loss = 0.0;
+        for batch in self.recipe.parts(&sequences) {
+            let range = batch.sequences_before..batch.sequences_before + batch.sequences();
+            let frozen = match &mut self.cache {
+                Some(cache) => Some(cache.output(engine, &rows[range.clone()], &batch)?),
+                None => None,
+            };
+            let targets = Targets::Classes(&classes[range]);
+            let part = StepPart { batch: &batch, frozen, targets, total_weight };
+            loss += engine.accumulate(part, step as u64, &options);
+        }
+        check_number(step, "loss", loss, learning_rate)?;
+        let gradient_norm = engine.update(step as u64, learning_rate, &options);
+        check_number(step, "gradient norm", gradient_norm, learning_rate)?;
+        Ok(StepOutcome { loss, gradient_norm })
+    }
+}
+
+fn check_number(step: usize, what: &'static str, value: f64, learning_rate: f64) -> Result<()> {
+    if value.is_finite() { Ok(()) } else { Err(Error::NotFinite { step, what, value, learning_rate }) }
 }
 
 /// Refuses what an epoch's last step has done, which no later loss of a batch would show.
@@ -131,43 +232,6 @@ fn check_finite(engine: &dyn Engine, recipe: &Recipe, steps: &[StepRecord], vali
 
 fn is_better(a: &Evaluation, b: &Evaluation) -> bool {
     (a.metrics.correct, -a.loss) > (b.metrics.correct, -b.loss)
-}
-
-/// One pass over the rows in a new order; returns the mean loss.
-fn train_epoch(
-    engine: &mut dyn Engine,
-    examples: &Examples,
-    recipe: &Recipe,
-    epoch: usize,
-    steps: &mut Vec<StepRecord>,
-    observer: &mut dyn Observer,
-) -> Result<f64> {
-    let rows = examples.len();
-    let (schedule, options) = (recipe.schedule(rows), recipe.step_options());
-    let mut loss_sum = 0.0;
-    let order = shuffled(rows, recipe.seed, epoch);
-    for (i, rows_of_batch) in order.chunks(recipe.per_device_train_batch_size).enumerate() {
-        if observer.stop_requested() {
-            let when = format!("after step {} of {}", steps.len(), schedule.total_steps);
-            return Err(Error::Interrupted { when, kept: "nothing was written".into() });
-        }
-        let batch = Batch::new(rows_of_batch.iter().map(|&row| examples.sequences[row].as_slice()));
-        let classes: Vec<u32> = rows_of_batch.iter().map(|&row| examples.labels[row]).collect();
-        let (step, learning_rate) = (steps.len() + 1, schedule.learning_rate(steps.len()));
-        let done = engine.train_step(&batch, Targets::Classes(&classes), step as u64, learning_rate, &options);
-        for (what, value) in [("loss", done.loss), ("gradient norm", done.gradient_norm)] {
-            if !value.is_finite() {
-                return Err(Error::NotFinite { step, what, value, learning_rate });
-            }
-        }
-        loss_sum += done.loss * classes.len() as f64;
-        let epochs = (epoch - 1) as f64 + (i + 1) as f64 / recipe.steps_per_epoch(rows) as f64;
-        let record = StepRecord { step, epoch: epochs, loss: done.loss, grad_norm: done.gradient_norm, learning_rate };
-        let rows_done = (epoch - 1) * rows + i * recipe.per_device_train_batch_size + classes.len();
-        observer.step(&record, rows_done, recipe.num_train_epochs * rows);
-        steps.push(record);
-    }
-    Ok(loss_sum / rows as f64)
 }
 
 /// The order of the rows in an epoch: a function of the seed and the epoch alone.

@@ -3,6 +3,7 @@
 use distune_kernels::{Decay, LossOptions};
 use serde::{Deserialize, Serialize};
 
+use crate::data::Batch;
 use crate::engine::StepOptions;
 use crate::train::{LinearSchedule, Unfreeze};
 use crate::{Error, Result};
@@ -28,8 +29,13 @@ pub struct Recipe {
     pub unfreeze: Unfreeze,
     /// Passes over the training rows.
     pub num_train_epochs: usize,
-    /// Rows of an optimizer step.
+    /// Rows of a batch.
     pub per_device_train_batch_size: usize,
+    /// Batches of an optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Tokens that are computed at once; a larger batch is computed in parts. It bounds the memory, and changes results by
+    /// rounding only.
+    pub max_batch_tokens: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Steps of linear warmup; below 1, a share of all steps.
@@ -60,6 +66,8 @@ impl Default for Recipe {
             unfreeze: Unfreeze::All,
             num_train_epochs: 3,
             per_device_train_batch_size: 8,
+            gradient_accumulation_steps: 1,
+            max_batch_tokens: 4096,
             learning_rate: 5e-5,
             warmup_steps: 0.0,
             weight_decay: 0.0,
@@ -107,6 +115,8 @@ impl Recipe {
         let checks = [
             at_least("num_train_epochs", 1, self.num_train_epochs),
             at_least("per_device_train_batch_size", 1, self.per_device_train_batch_size),
+            at_least("gradient_accumulation_steps", 1, self.gradient_accumulation_steps),
+            at_least("max_batch_tokens", 1, self.max_batch_tokens),
             at_least("max_seq_length", 3, self.max_seq_length),
             number("learning_rate", positive(self.learning_rate), "a number above 0", self.learning_rate),
             number("warmup_steps", not_negative(self.warmup_steps), "0 or more", self.warmup_steps),
@@ -128,9 +138,19 @@ impl Recipe {
         }
     }
 
-    /// Steps of an epoch of `rows` rows; the last batch may be smaller.
+    /// Rows of an optimizer step.
+    pub fn rows_per_step(&self) -> usize {
+        self.per_device_train_batch_size.saturating_mul(self.gradient_accumulation_steps)
+    }
+
+    /// The batches that a step's rows are computed in, one after another.
+    pub fn parts(&self, sequences: &[&[u32]]) -> Vec<Batch> {
+        Batch::parts(sequences, self.per_device_train_batch_size, self.max_batch_tokens)
+    }
+
+    /// Steps of an epoch of `rows` rows; the last one may be smaller.
     pub fn steps_per_epoch(&self, rows: usize) -> usize {
-        rows.div_ceil(self.per_device_train_batch_size)
+        rows.div_ceil(self.rows_per_step())
     }
 
     /// The learning rates of a training on `rows` rows.
@@ -166,12 +186,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts.
+    /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `max_batch_tokens` is ours.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
         let theirs = serde_json::json!({
-            "unfreeze": "all", "num_train_epochs": 3, "per_device_train_batch_size": 8, "learning_rate": 5e-5,
+            "unfreeze": "all", "num_train_epochs": 3, "per_device_train_batch_size": 8,
+            "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
             "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
             "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "max_seq_length": 128, "seed": 42,
         });

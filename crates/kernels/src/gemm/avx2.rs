@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{Block, Tile, Vector, compute};
+use super::tile::{Block, Tile, Vector, compute, products as products_of};
 
 /// Computes a tile.
 ///
@@ -13,6 +13,17 @@ use super::tile::{Block, Tile, Vector, compute};
 pub(super) unsafe fn tile(block: Block, tile: &Tile) {
     // SAFETY: compiled for AVX2 and FMA; the rest is the caller's promise.
     unsafe { compute::<F32, 2>(block, tile) }
+}
+
+/// See [`super::tile::products`].
+///
+/// # Safety
+///
+/// The CPU has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn products(steps: usize, word: u32) -> f32 {
+    // SAFETY: compiled for AVX2 and FMA.
+    unsafe { products_of::<F32>(steps, word) }
 }
 
 /// Eight sums of products of f32.

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-use super::tile::{Block, Tile, Vector, compute};
+use super::tile::{Block, Tile, Vector, compute, products as products_of};
 
 /// Computes a tile.
 ///
@@ -14,6 +14,17 @@ use super::tile::{Block, Tile, Vector, compute};
 pub(super) unsafe fn tile(block: Block, tile: &Tile) {
     // SAFETY: compiled for AVX512-BF16; the rest is the caller's promise.
     unsafe { compute::<Bf16, 3>(block, tile) }
+}
+
+/// See [`super::tile::products`].
+///
+/// # Safety
+///
+/// The CPU has AVX512-BF16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn products(steps: usize, word: u32) -> f32 {
+    // SAFETY: compiled for AVX512-BF16.
+    unsafe { products_of::<Bf16>(steps, word) }
 }
 
 /// Sixteen sums of products of bf16, two at a time.

@@ -1,7 +1,7 @@
 //! The innermost loops to choose from.
 
 use super::portable;
-use super::tile::{Block, Tile};
+use super::tile::{Block, SUMS, Tile};
 use super::{Left, Precision, Right};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, avx512_bf16};
@@ -42,7 +42,8 @@ impl Kernel {
     /// The level of instructions that it belongs to.
     fn isa(self) -> Isa {
         match self {
-            Self::Avx512Bf16 | Self::Avx512 => Isa::Avx512,
+            Self::Avx512Bf16 => Isa::Avx512Bf16,
+            Self::Avx512 => Isa::Avx512,
             Self::Avx2 => Isa::Avx2,
             Self::Portable | Self::PortableBf16 => Isa::Baseline,
         }
@@ -52,7 +53,6 @@ impl Kernel {
     pub(super) fn available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         let extra = match self {
-            Self::Avx512Bf16 => is_x86_feature_detected!("avx512bf16"),
             Self::Avx2 => is_x86_feature_detected!("fma"),
             _ => true,
         };
@@ -68,6 +68,35 @@ impl Kernel {
             Self::Avx512Bf16 | Self::Avx512 => 768,
             Self::Avx2 | Self::Portable | Self::PortableBf16 => 128,
         }
+    }
+
+    /// Sums in a vector.
+    fn lanes(self) -> usize {
+        match self {
+            Self::Avx512Bf16 | Self::Avx512 => 16,
+            Self::Avx2 | Self::Portable | Self::PortableBf16 => 8,
+        }
+    }
+
+    /// Multiplies and adds in registers alone; returns the number of floating-point operations.
+    pub(super) fn exercise(self, steps: usize) -> f64 {
+        // the compiler must not know that nothing changes
+        let word = std::hint::black_box(0);
+        // SAFETY: `best` returns only kernels that the CPU has, and it is where they come from.
+        std::hint::black_box(unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512Bf16 => avx512_bf16::products(steps, word),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => avx512::products(steps, word),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => avx2::products(steps, word),
+                Self::PortableBf16 => portable::products_bf16(steps, word),
+                _ => portable::products(steps, word),
+            }
+        });
+        let products = self.lanes() * self.precision().per_word() * SUMS * steps;
+        2.0 * products as f64
     }
 
     /// Computes a tile.

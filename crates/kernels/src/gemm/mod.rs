@@ -24,6 +24,7 @@ mod kernel;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_x86;
+mod peak;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ mod tile;
 
 pub use driver::multiply;
 pub use pack::{Left, Matrix, Right};
+pub use peak::peak;
 
 /// What the operands are rounded to. Sums are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

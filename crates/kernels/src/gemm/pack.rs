@@ -175,8 +175,8 @@ fn pack_panels<const WIDTH: usize>(
     let source = Source { matrix, first, words };
     match isa {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the levels are only those that this CPU has, and both include AVX2.
-        Isa::Avx512 => unsafe { pack_x86::pack_avx512(panels, source, precision) },
+        // SAFETY: the levels are only those that this CPU has, and all of them include AVX2.
+        Isa::Avx512Bf16 | Isa::Avx512 => unsafe { pack_x86::pack_avx512(panels, source, precision) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => unsafe { pack_x86::pack_avx2(panels, source, precision) },

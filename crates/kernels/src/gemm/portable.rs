@@ -1,6 +1,6 @@
 //! The innermost loops for any CPU. That for bf16 is an emulation.
 
-use super::tile::{Block, Tile, Vector, compute};
+use super::tile::{Block, Tile, Vector, compute, products as products_of};
 
 /// Numbers in a vector; the compiler finds the instructions.
 const LANES: usize = 8;
@@ -23,6 +23,18 @@ pub(super) unsafe fn tile(block: Block, tile: &Tile) {
 pub(super) unsafe fn tile_bf16(block: Block, tile: &Tile) {
     // SAFETY: the caller's promise; no special instructions are needed.
     unsafe { compute::<Portable<Bf16>, 3>(block, tile) }
+}
+
+/// See [`super::tile::products`].
+pub(super) fn products(steps: usize, word: u32) -> f32 {
+    // SAFETY: no special instructions are needed.
+    unsafe { products_of::<Portable<F32>>(steps, word) }
+}
+
+/// See [`super::tile::products`].
+pub(super) fn products_bf16(steps: usize, word: u32) -> f32 {
+    // SAFETY: no special instructions are needed.
+    unsafe { products_of::<Portable<Bf16>>(steps, word) }
 }
 
 /// What a packed word holds.

@@ -1,0 +1,178 @@
+//! What the frozen part puts out, kept from epoch to epoch: it is the same each time, so it runs once for each row.
+//!
+//! Kept as bf16, in memory and, where that is used up, in a temporary file. The first epoch trains on the rounded values
+//! too, so that it makes no difference to the bits which rows are kept and where.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use half::bf16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use serde::Serialize;
+
+use crate::data::Batch;
+use crate::engine::Engine;
+use crate::train::Unfreeze;
+use crate::{Error, Result};
+
+/// Where the frozen part's outputs are kept.
+#[derive(Clone, Debug)]
+pub struct CacheOptions {
+    /// Bytes in all; rows beyond are computed in every epoch.
+    pub limit: u64,
+    /// Bytes of memory; what needs more goes to a file.
+    pub memory: u64,
+    /// Where that file is made. It has no name and goes with the process.
+    pub directory: PathBuf,
+}
+
+/// What the cache did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CacheReport {
+    /// How often the frozen part ran for a row.
+    pub rows_computed: usize,
+    /// How often that was not needed.
+    pub rows_reused: usize,
+    /// Bytes kept in memory.
+    pub memory: u64,
+    /// Bytes kept in the file.
+    pub file: u64,
+    /// Seconds in the frozen part.
+    pub seconds_computing: f64,
+    /// Why the file could not be written, when it could not.
+    pub problem: Option<String>,
+}
+
+impl CacheReport {
+    /// Seconds that the reused rows would have taken.
+    pub fn seconds_saved(&self) -> f64 {
+        self.seconds_computing / self.rows_computed.max(1) as f64 * self.rows_reused as f64
+    }
+}
+
+/// Where a row's values are.
+enum Place {
+    Nowhere,
+    Memory(Box<[bf16]>),
+    /// At this byte of the file.
+    File(u64),
+}
+
+/// Outputs of the frozen part by row.
+pub(super) struct FrozenCache {
+    options: CacheOptions,
+    rows: Vec<Place>,
+    file: Option<File>,
+    report: CacheReport,
+    /// D
+    dim: usize,
+    /// Whether only the head trains, which reads a single token of each row.
+    first_token_only: bool,
+    values: Vec<f32>,
+}
+
+impl FrozenCache {
+    /// An empty cache for so many rows; none where no block is frozen and there is nothing worth keeping.
+    pub(super) fn new(options: CacheOptions, rows: usize, engine: &dyn Engine, unfreeze: Unfreeze) -> Option<Self> {
+        let config = &engine.model().config;
+        if unfreeze.frozen_blocks(config.n_layers) == 0 {
+            return None;
+        }
+        Some(Self {
+            options,
+            rows: (0..rows).map(|_| Place::Nowhere).collect(),
+            file: None,
+            report: CacheReport::default(),
+            dim: config.dim,
+            first_token_only: unfreeze.frozen_blocks(config.n_layers) == config.n_layers,
+            values: Vec::new(),
+        })
+    }
+
+    /// What the frozen part puts out for a batch of these rows.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the temporary file cannot be read.
+    pub(super) fn output(&mut self, engine: &mut dyn Engine, rows: &[usize], batch: &Batch) -> Result<&[f32]> {
+        let kept = |row: &usize| !matches!(self.rows[*row], Place::Nowhere);
+        let missing: Vec<usize> = (0..rows.len()).filter(|&b| !kept(&rows[b])).collect();
+        let mut computed = Vec::new();
+        if !missing.is_empty() {
+            let start = Instant::now();
+            let output = engine.frozen_output(&Batch::new(missing.iter().map(|&b| batch.sequence(b))));
+            computed.resize(output.len(), bf16::ZERO);
+            computed.convert_from_f32_slice(output);
+            self.report.seconds_computing += start.elapsed().as_secs_f64();
+        }
+        self.report.rows_computed += missing.len();
+        self.report.rows_reused += rows.len() - missing.len();
+        let mut computed = computed.as_slice();
+        self.values.clear();
+        for (b, &row) in rows.iter().enumerate() {
+            let tokens = if self.first_token_only { 1 } else { batch.sequence(b).len() };
+            let (start, len) = (self.values.len(), tokens * self.dim);
+            self.values.resize(start + len, 0.0);
+            let values = &mut self.values[start..];
+            match &self.rows[row] {
+                Place::Nowhere => {
+                    let (new, rest) = computed.split_at(len);
+                    computed = rest;
+                    new.convert_to_f32_slice(values);
+                    self.rows[row] = keep(&self.options, &mut self.file, &mut self.report, new);
+                }
+                Place::Memory(kept) => kept.convert_to_f32_slice(values),
+                Place::File(at) => read(self.file.as_mut(), *at, values)
+                    .map_err(|e| Error::io(&self.options.directory, "read the temporary file of the cache in", &e))?,
+            }
+        }
+        Ok(&self.values)
+    }
+
+    pub(super) fn report(self) -> CacheReport {
+        self.report
+    }
+}
+
+/// Keeps a row where there is room.
+fn keep(options: &CacheOptions, file: &mut Option<File>, report: &mut CacheReport, values: &[bf16]) -> Place {
+    let bytes = size_of_val(values) as u64;
+    if report.memory + report.file + bytes > options.limit || report.problem.is_some() {
+        return Place::Nowhere;
+    }
+    if report.memory + bytes <= options.memory {
+        report.memory += bytes;
+        return Place::Memory(values.into());
+    }
+    match append(file, options, report.file, values) {
+        Ok(()) => {
+            let at = report.file;
+            report.file += bytes;
+            Place::File(at)
+        }
+        Err(error) => {
+            // the training can go on without
+            report.problem = Some(format!("{}: {error}", options.directory.display()));
+            Place::Nowhere
+        }
+    }
+}
+
+fn append(file: &mut Option<File>, options: &CacheOptions, at: u64, values: &[bf16]) -> std::io::Result<()> {
+    let file = match file {
+        Some(file) => file,
+        None => file.insert(tempfile::tempfile_in(&options.directory)?),
+    };
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(bytemuck::cast_slice::<u16, u8>(values.reinterpret_cast()))
+}
+
+fn read(file: Option<&mut File>, at: u64, values: &mut [f32]) -> std::io::Result<()> {
+    let file = file.ok_or(std::io::ErrorKind::NotFound)?;
+    let mut bits = vec![0_u16; values.len()];
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(bytemuck::cast_slice_mut(&mut bits))?;
+    bits.reinterpret_cast::<bf16>().convert_to_f32_slice(values);
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! A batch computed in parts, to bound the memory, changes results by rounding only, dropout included; a cache of what
+//! frozen blocks put out changes nothing wherever it is kept.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::path::Path;
+
+use distune::data::{Batch, Columns, Dataset, Examples, LabelMap, Labels, read_file};
+use distune::engine::{Cpu, Engine, Precision, Targets};
+use distune::model::Model;
+use distune::model::activations::{Activations, Pass};
+use distune::model::backward::{Scratch, backward};
+use distune::model::forward::forward;
+use distune::model::weights::{Group, Parameters};
+use distune::tokenize::Tokenizer;
+use distune::train::{CacheOptions, Observer, Outcome, Recipe, Unfreeze, train};
+use distune_kernels::{LossOptions, Real, loss};
+use support::*;
+
+const LENGTHS: [usize; 7] = [5, 1, 30, 2, 17, 40, 9];
+const LABELS: [u32; 7] = [0, 2, 1, 1, 0, 2, 2];
+
+/// Loss and gradients of all sequences, computed in these parts.
+fn gradients<T: Real>(weights: &Parameters<T>, model: &Model, parts: &[Batch], p: Precision) -> (f64, Parameters<T>) {
+    let (mut a, mut scratch) = (Activations::new(p), Scratch::new(p));
+    let mut gradients = Parameters::zeros(weights.table(), Group::Embeddings);
+    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1 };
+    let total_weight = options.total_weight(Targets::Classes(&LABELS));
+    let mut sum = 0.0;
+    for (i, batch) in parts.iter().enumerate() {
+        let lowest = Some(Group::Embeddings);
+        let pass = Pass { lowest, dropout: Some((5, 9)), accumulate: i > 0, ..Pass::inference(&model.config, batch) };
+        forward(&mut a, weights, pass);
+        let mut dlogits = vec![T::ZERO; a.logits.len()];
+        let labels = &LABELS[batch.sequences_before..][..batch.sequences()];
+        sum += loss(&mut dlogits, &a.logits, Targets::Classes(labels), &options, total_weight);
+        backward(&mut gradients, &mut scratch, &dlogits, &a, weights, pass);
+    }
+    (sum, gradients)
+}
+
+fn compare<T: Real>(weights: &Parameters<T>, model: &Model, precision: Precision, tolerance: f64) {
+    let vocabulary = model.config.vocab_size;
+    let sequences: Vec<Vec<u32>> =
+        LENGTHS.iter().map(|&n| (0..n).map(|i| ((i * 7 + n) % vocabulary) as u32).collect()).collect();
+    let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
+    let split = |rows, tokens| gradients(weights, model, &Batch::parts(&sequences, rows, tokens), precision);
+    let (want_loss, want) = split(7, usize::MAX);
+    for (rows, tokens) in [(7, 40), (3, usize::MAX), (1, 1)] {
+        let (got_loss, got) = split(rows, tokens);
+        assert!((got_loss - want_loss).abs() <= tolerance, "loss {got_loss}, not {want_loss}");
+        for tensor in weights.table().tensors() {
+            // key biases have no gradient but rounding noise (parity.rs): measured against the query biases
+            let twin = tensor.name.replace("k_lin.bias", "q_lin.bias");
+            let twin = weights.table().tensors().iter().find(|t| t.name == twin).unwrap();
+            let largest = want.tensor(twin).iter().fold(0.0_f64, |m, x| m.max(x.to_f64().abs()));
+            for (got, want) in got.tensor(tensor).iter().zip(want.tensor(tensor)) {
+                let difference = (got.to_f64() - want.to_f64()).abs();
+                assert!(
+                    difference <= tolerance * largest,
+                    "{} at {rows} rows, {tokens} tokens: {difference}",
+                    tensor.name
+                );
+            }
+        }
+    }
+}
+
+/// In f64 the parts' gradients are the whole's: the dropout is that of the whole batch, the loss is divided by its weight.
+#[test]
+fn parts_have_the_gradient_of_the_whole() {
+    let model = tiny();
+    compare(&in_f64(&model), &model, Precision::F32, 1e-12);
+}
+
+/// The bound that the documents state: 1e-5 of a tensor's largest gradient. Sums over tokens are made in another order; the
+/// rounding of operands to bf16 is the same.
+#[test]
+fn parts_change_rounding_only() {
+    let model = tiny();
+    compare(&model.weights, &model, Precision::F32, 1e-5);
+    compare(&model.weights, &model, Precision::Bf16, 1e-5);
+}
+
+struct Silent;
+
+impl Observer for Silent {}
+
+fn reviews(rows: usize, model: &Model) -> Examples {
+    let mut table = read_file(&asset("reviews/train.tsv"), &Columns::default(), Labels::Required).unwrap();
+    table.texts.truncate(rows);
+    table.labels.truncate(rows);
+    table.lines.truncate(rows);
+    let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
+    let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 64).unwrap();
+    let map = LabelMap::from_names(model.config.labels.clone());
+    Examples::new(Dataset::new(table, &map).unwrap(), &tokenizer, &model.config)
+}
+
+fn two_epochs(unfreeze: Unfreeze, cache: Option<CacheOptions>) -> (Vec<f32>, Outcome) {
+    let model = Model::load_with_new_head(&bundled(), vec!["0".into(), "1".into()], 1).unwrap();
+    let (rows, validation) = (reviews(48, &model), reviews(8, &model));
+    let recipe = Recipe { unfreeze, num_train_epochs: 2, per_device_train_batch_size: 16, ..Recipe::recommended() };
+    let mut engine = Cpu::for_training(model, unfreeze, Precision::F32);
+    let outcome = train(&mut engine, &rows, &validation, &recipe, cache, &mut Silent).unwrap();
+    (engine.snapshot(), outcome)
+}
+
+#[test]
+fn the_cache_changes_no_bit_wherever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = |limit, memory| Some(CacheOptions { limit, memory, directory: directory.path().to_owned() });
+    for unfreeze in [Unfreeze::Head, Unfreeze::Blocks(1)] {
+        let (want, in_memory) = two_epochs(unfreeze, options(u64::MAX, u64::MAX));
+        let report = in_memory.cache.unwrap();
+        assert_eq!((report.rows_computed, report.rows_reused, report.file), (48, 48, 0));
+        let size = report.memory;
+
+        let (in_file, outcome) = two_epochs(unfreeze, options(u64::MAX, 0));
+        let report = outcome.cache.unwrap();
+        assert_eq!((report.rows_reused, report.memory, report.file), (48, 0, size));
+        assert_eq!(in_file, want, "{unfreeze}: in a file");
+
+        let (in_both, outcome) = two_epochs(unfreeze, options(size * 2 / 3, size / 3));
+        let report = outcome.cache.unwrap();
+        assert!(report.memory > 0 && report.file > 0 && report.memory + report.file <= size * 2 / 3, "{report:?}");
+        assert!((1..48).contains(&report.rows_reused) && report.rows_computed > 48, "{report:?}");
+        assert_eq!(in_both, want, "{unfreeze}: a third in memory, a third in a file, a third nowhere");
+
+        let (without, outcome) = two_epochs(unfreeze, None);
+        assert_eq!(outcome.cache, None);
+        assert_ne!(without, want, "without a cache, frozen blocks have dropout");
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the file has no name");
+    // nothing frozen, nothing to keep
+    assert_eq!(two_epochs(Unfreeze::All, options(u64::MAX, u64::MAX)).1.cache, None);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_reported_and_done_without() {
+    let options = CacheOptions { limit: u64::MAX, memory: 0, directory: Path::new("/no/such/directory").to_owned() };
+    let (_, outcome) = two_epochs(Unfreeze::Head, Some(options));
+    let report = outcome.cache.unwrap();
+    assert_eq!((report.rows_computed, report.rows_reused), (96, 0));
+    assert!(report.problem.unwrap().starts_with("/no/such/directory: "));
+}

@@ -1,7 +1,8 @@
 //! The number type of the kernels: f32 to train, f64 to check gradients.
 
-use crate::gemm::{Epilogue, Matrix};
+use crate::gemm::{Epilogue, Matrix, Small, small};
 use crate::matmul::{Products, multiply_unpacked};
+use crate::small_matmul::sums_of_rows;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
@@ -38,6 +39,9 @@ pub trait Real:
     fn exp(self) -> Self;
     /// Standard normal distribution: (cumulative probability, density) at `self`; vectorizes in f32.
     fn normal(self) -> (Self, Self);
+    /// See [`crate::small_matmul`].
+    #[doc(hidden)]
+    fn small_matmul(c: &mut [Self], a: (&[Self], [usize; 2]), b: &[Self], shape: [usize; 3], accumulate: bool);
     /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says.
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>);
 }
@@ -90,6 +94,10 @@ impl Real for f64 {
     fn normal(self) -> (Self, Self) {
         let cumulative = 0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2);
         (cumulative, DENSITY_AT_0 * (-0.5 * self * self).exp())
+    }
+    #[inline(always)]
+    fn small_matmul(c: &mut [Self], a: (&[Self], [usize; 2]), b: &[Self], shape: [usize; 3], accumulate: bool) {
+        sums_of_rows(c, a, b, shape, accumulate);
     }
     fn multiply(_: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
         multiply_unpacked(c, a, b, epilogue);
@@ -164,6 +172,14 @@ impl Real for f32 {
         }
         let tail = 0.5 * e * p;
         (if self > 0.0 { 1.0 - tail } else { tail }, DENSITY_AT_0 as f32 * e)
+    }
+
+    #[inline(always)]
+    fn small_matmul(c: &mut [Self], a: (&[Self], [usize; 2]), b: &[Self], shape: [usize; 3], accumulate: bool) {
+        let (a, strides) = a;
+        if let Some(Small { c, .. }) = small(Small { c, a, strides, b, shape, accumulate }) {
+            sums_of_rows(c, (a, strides), b, shape, accumulate);
+        }
     }
 
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {

@@ -13,10 +13,14 @@ pub(crate) fn padded(n: usize) -> usize {
 
 /// `c [m, n] = a [m, k] · b [k, n]`, or `c +=` with `accumulate`. `a` has [row stride, column stride]; `b` and `c` are
 /// contiguous, `n` a multiple of [`LANES`].
-///
-/// A row of `c` is the sum of rows of `b`, four at a time: a loop that every compiler vectorizes over the columns.
 #[inline(always)]
-pub(crate) fn small_matmul<T: Real>(
+pub(crate) fn small_matmul<T: Real>(c: &mut [T], a: (&[T], [usize; 2]), b: &[T], shape: [usize; 3], accumulate: bool) {
+    T::small_matmul(c, a, b, shape, accumulate);
+}
+
+/// [`small_matmul`] on any CPU and in any type: a row of `c` is the sum of rows of `b`, four at a time: a loop that every compiler vectorizes over the columns.
+#[inline(always)]
+pub(crate) fn sums_of_rows<T: Real>(
     c: &mut [T],
     (a, [a_row, a_column]): (&[T], [usize; 2]),
     b: &[T],

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{Block, Tile, Vector, compute, products as products_of};
+use super::tile::{Block, Small, Tile, Vector, compute, products as products_of, small as small_of};
 
 /// Computes a tile.
 ///
@@ -24,6 +24,17 @@ pub(super) unsafe fn tile(block: Block, tile: &Tile) {
 pub(super) unsafe fn products(steps: usize, word: u32) -> f32 {
     // SAFETY: compiled for AVX2 and FMA.
     unsafe { products_of::<F32>(steps, word) }
+}
+
+/// Computes a small product.
+///
+/// # Safety
+///
+/// The CPU has AVX2 and FMA; `n` is a multiple of 8.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn small(product: Small) {
+    // SAFETY: compiled for AVX2 and FMA; the rest is the caller's promise.
+    unsafe { small_of::<F32, 2>(product) }
 }
 
 /// Eight sums of products of f32.

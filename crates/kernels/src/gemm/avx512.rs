@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{Block, Tile, Vector, compute, products as products_of};
+use super::tile::{Block, Small, Tile, Vector, compute, products as products_of, small as small_of};
 
 /// Computes a tile.
 ///
@@ -24,6 +24,17 @@ pub(super) unsafe fn tile(block: Block, tile: &Tile) {
 pub(super) unsafe fn products(steps: usize, word: u32) -> f32 {
     // SAFETY: compiled for AVX-512F.
     unsafe { products_of::<F32>(steps, word) }
+}
+
+/// Computes a small product.
+///
+/// # Safety
+///
+/// The CPU has AVX-512F; `n` is a multiple of 16.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn small(product: Small) {
+    // SAFETY: compiled for AVX-512F; the rest is the caller's promise.
+    unsafe { small_of::<F32, 3>(product) }
 }
 
 /// Sixteen sums of products of f32.

@@ -1,11 +1,28 @@
 //! The innermost loops to choose from.
 
 use super::portable;
-use super::tile::{Block, SUMS, Tile};
+use super::tile::{Block, SUMS, Small, Tile};
 use super::{Left, Precision, Right};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, avx512_bf16};
 use crate::isa::{Isa, isa};
+
+/// Computes a product of small f32 matrices, `n` a multiple of 16, with the instructions in use; gives it back where there
+/// are none.
+#[inline]
+pub(crate) fn small(product: Small) -> Option<Small> {
+    assert!(product.shape[1].is_multiple_of(16), "{:?}", product.shape);
+    match isa() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: levels in use are those that the CPU has; n was checked.
+        Isa::Avx512Bf16 | Isa::Avx512 => unsafe { avx512::small(product) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above, and all CPUs of this level with FMA.
+        Isa::Avx2 if Kernel::Avx2.available() => unsafe { avx2::small(product) },
+        _ => return Some(product),
+    }
+    None
+}
 
 /// An innermost loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

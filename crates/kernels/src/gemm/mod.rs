@@ -31,8 +31,10 @@ mod tests;
 mod tile;
 
 pub use driver::multiply;
+pub(crate) use kernel::small;
 pub use pack::{Left, Matrix, Right};
 pub use peak::peak;
+pub(crate) use tile::Small;
 
 /// What the operands are rounded to. Sums are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

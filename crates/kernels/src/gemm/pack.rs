@@ -176,11 +176,14 @@ fn pack_panels<const WIDTH: usize>(
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the levels are only those that this CPU has, and all of them include AVX2.
-        Isa::Avx512Bf16 | Isa::Avx512 => unsafe { pack_x86::pack_avx512(panels, source, precision) },
+        Isa::Avx512Bf16 => unsafe { pack_x86::pack_avx512_bf16(panels, source, precision) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512 => unsafe { pack_x86::pack_avx512(panels, source, precision) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => unsafe { pack_x86::pack_avx2(panels, source, precision) },
-        _ => source.pack(panels, precision, bf16s, transpose),
+        _ => source.pack(panels, precision, bf16s, bf16_pairs, transpose),
     }
 }
 
@@ -204,13 +207,14 @@ impl Source<'_> {
         panels: &mut [[u32; WIDTH]],
         precision: Precision,
         bf16s: impl Fn(&[[f32; 2]; SQUARE]) -> [u32; SQUARE],
+        pairs: impl Fn([&[f32; SQUARE]; 2]) -> [u32; SQUARE],
         transpose: impl Fn(&Square) -> Square,
     ) {
         match (self.matrix.transposed, precision) {
             (false, Precision::F32) => self.lane_by_lane::<WIDTH, 1>(panels, f32s, transpose),
             (false, Precision::Bf16) => self.lane_by_lane::<WIDTH, 2>(panels, bf16s, transpose),
-            (true, Precision::F32) => self.k_by_k::<WIDTH, 1>(panels, |[x]| x.to_bits()),
-            (true, Precision::Bf16) => self.k_by_k::<WIDTH, 2>(panels, bf16_pair),
+            (true, Precision::F32) => self.k_by_k::<WIDTH, 1>(panels, |[x]| x.map(f32::to_bits)),
+            (true, Precision::Bf16) => self.k_by_k::<WIDTH, 2>(panels, pairs),
         }
     }
 
@@ -255,7 +259,7 @@ impl Source<'_> {
     fn k_by_k<const WIDTH: usize, const PER_WORD: usize>(
         self,
         panels: &mut [[u32; WIDTH]],
-        convert: impl Fn([f32; PER_WORD]) -> u32,
+        convert: impl Fn([&[f32; SQUARE]; PER_WORD]) -> [u32; SQUARE],
     ) {
         let Matrix { values, rows: lanes, .. } = self.matrix;
         let row = |k: usize| values.get(k * lanes + self.first..(k + 1) * lanes).unwrap_or_default();
@@ -264,18 +268,24 @@ impl Source<'_> {
             let mut rows: [&[f32]; PER_WORD] = std::array::from_fn(|i| row(w * PER_WORD + i));
             for p in 0..panel_count {
                 let packed = &mut panels[p * self.words + w];
-                if rows.iter().all(|row| row.len() >= WIDTH) {
-                    for l in 0..WIDTH {
-                        packed[l] = convert(std::array::from_fn(|i| rows[i][l]));
-                    }
-                    rows = rows.map(|row| &row[WIDTH..]);
-                } else {
+                let mut edge = [[0.0; WIDTH]; PER_WORD];
+                let whole = rows.iter().all(|row| row.len() >= WIDTH);
+                if !whole {
                     // the last lanes, or a missing k
-                    for l in 0..WIDTH {
-                        packed[l] = convert(rows.map(|row| row.get(l).copied().unwrap_or_default()));
+                    for i in 0..PER_WORD {
+                        let there = rows[i].len().min(WIDTH);
+                        edge[i][..there].copy_from_slice(&rows[i][..there]);
                     }
-                    rows = rows.map(|row| row.get(WIDTH..).unwrap_or_default());
                 }
+                for l in (0..WIDTH).step_by(SQUARE) {
+                    let mut lanes = [&[0.0; SQUARE]; PER_WORD];
+                    for i in 0..PER_WORD {
+                        let row = if whole { rows[i] } else { &edge[i] };
+                        lanes[i] = &row[l..].as_chunks().0[0];
+                    }
+                    packed[l..l + SQUARE].copy_from_slice(&convert(lanes));
+                }
+                rows = rows.map(|row| row.get(WIDTH..).unwrap_or_default());
             }
         }
     }
@@ -296,6 +306,16 @@ fn f32s(values: &[[f32; 1]; SQUARE]) -> [u32; SQUARE] {
 #[inline(always)]
 fn bf16s(values: &[[f32; 2]; SQUARE]) -> [u32; SQUARE] {
     values.map(bf16_pair)
+}
+
+/// The values of two ks as bf16, lane by lane, those of the first in the low halves.
+#[inline(always)]
+pub(super) fn bf16_pairs([low, high]: [&[f32; SQUARE]; 2]) -> [u32; SQUARE] {
+    let mut words = [0; SQUARE];
+    for lane in 0..SQUARE {
+        words[lane] = bf16_pair([low[lane], high[lane]]);
+    }
+    words
 }
 
 /// Two values as bf16, the first in the low half.

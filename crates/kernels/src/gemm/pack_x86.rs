@@ -1,18 +1,50 @@
 //! Packing compiled for AVX-512 and AVX2, with rounding and transpose in registers.
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use super::Precision;
-use super::pack::{Source, Square};
+use super::pack::{Source, Square, bf16_pairs};
 
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2")]
 pub(super) fn pack_avx512<const WIDTH: usize>(panels: &mut [[u32; WIDTH]], source: Source, precision: Precision) {
-    source.pack(panels, precision, |values| bf16s(values), |square| transpose(square));
+    source.pack(panels, precision, |values| bf16s(values), bf16_pairs, |square| transpose(square));
 }
 
 #[target_feature(enable = "avx2")]
 pub(super) fn pack_avx2<const WIDTH: usize>(panels: &mut [[u32; WIDTH]], source: Source, precision: Precision) {
-    source.pack(panels, precision, |values| bf16s(values), |square| transpose(square));
+    source.pack(panels, precision, |values| bf16s(values), bf16_pairs, |square| transpose(square));
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2")]
+pub(super) fn pack_avx512_bf16<const WIDTH: usize>(panels: &mut [[u32; WIDTH]], source: Source, precision: Precision) {
+    source.pack(
+        panels,
+        precision,
+        |values| hardware_bf16s(values),
+        |rows| hardware_pairs(rows),
+        |square| transpose(square),
+    );
+}
+
+/// Rounds by the CPU's own instruction, which takes numbers below the normal range for zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+fn hardware_bf16s(values: &[[f32; 2]; 8]) -> [u32; 8] {
+    // SAFETY: there are sixteen values, no alignment is needed, and both vectors are 256 bits.
+    unsafe { transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(values.as_ptr().cast()))) }
+}
+
+/// Rounds both rows, and interleaves them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16,avx2")]
+fn hardware_pairs([low, high]: [&[f32; 8]; 2]) -> [u32; 8] {
+    // SAFETY: a row has eight values, no alignment is needed, and vectors of equal size are converted.
+    unsafe {
+        let low: __m128i = transmute(_mm256_cvtneps_pbh(_mm256_loadu_ps(low.as_ptr())));
+        let high: __m128i = transmute(_mm256_cvtneps_pbh(_mm256_loadu_ps(high.as_ptr())));
+        transmute([_mm_unpacklo_epi16(low, high), _mm_unpackhi_epi16(low, high)])
+    }
 }
 
 /// Rounds each half, packs them within 128-bit lanes, and puts the quarters in order.

@@ -151,19 +151,10 @@ unsafe fn part<V: Vector, const N: usize, const VECTORS: usize>(block: Block, ti
                 V::prefetch(tile.start.wrapping_add((row + r) * tile.stride + column + v * V::LANES));
             }
         }
-        let mut sums = [[V::zero(); VECTORS]; N];
-        for (left, right) in block.left.iter().zip(block.right) {
-            let mut words = [V::splat(0); VECTORS];
-            for v in 0..VECTORS {
-                words[v] = V::words(right.as_ptr().add(column + v * V::LANES));
-            }
-            for r in 0..N {
-                let factor = V::splat(*left.as_ptr().add(row + r));
-                for v in 0..VECTORS {
-                    sums[r][v] = sums[r][v].multiply_add(factor, words[v]);
-                }
-            }
-        }
+        let left = Operand { start: block.left.as_ptr().cast::<u32>().add(row), strides: [1, Left::ROWS] };
+        let right = block.right.as_ptr().cast::<u32>().add(column);
+        let depth = block.left.len().min(block.right.len());
+        let sums = sums::<V, N, VECTORS>(left, right, Right::COLUMNS, depth);
         for (r, sums) in sums.into_iter().enumerate() {
             let start = tile.start.add((row + r) * tile.stride + column);
             for (v, sum) in sums.into_iter().enumerate() {
@@ -173,6 +164,144 @@ unsafe fn part<V: Vector, const N: usize, const VECTORS: usize>(block: Block, ti
                     Epilogue::Add => V::load(to).add(sum),
                     Epilogue::Bias(bias) => sum.add(V::load(bias.as_ptr().add(column + v * V::LANES))),
                 };
+                result.store(to);
+            }
+        }
+    }
+}
+
+/// A left operand in memory: where it begins, and the distances from row to row and along K.
+#[derive(Clone, Copy)]
+struct Operand {
+    start: *const u32,
+    strides: [usize; 2],
+}
+
+/// The sums over `depth` words along K of `N` rows of the left operand with `VECTORS` vectors of the right one, whose rows are
+/// `stride` words apart.
+///
+/// # Safety
+///
+/// The CPU has the vector's instructions, the caller is compiled for them, and the operands have as many words.
+#[inline(always)]
+unsafe fn sums<V: Vector, const N: usize, const VECTORS: usize>(
+    left: Operand,
+    right: *const u32,
+    stride: usize,
+    depth: usize,
+) -> [[V; VECTORS]; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[V::zero(); VECTORS]; N];
+        for k in 0..depth {
+            let mut words = [V::splat(0); VECTORS];
+            for v in 0..VECTORS {
+                words[v] = V::words(right.add(k * stride + v * V::LANES));
+            }
+            for r in 0..N {
+                let factor = V::splat(*left.start.add(r * left.strides[0] + k * left.strides[1]));
+                for v in 0..VECTORS {
+                    sums[r][v] = sums[r][v].multiply_add(factor, words[v]);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// A product of matrices that are small enough to multiply as they lie: `c [m, n] = a [m, k] · b [k, n]`, or `c +=` with
+/// `accumulate`. `a` has [row stride, column stride]; `b` and `c` are contiguous.
+pub(crate) struct Small<'a> {
+    pub(crate) c: &'a mut [f32],
+    pub(crate) a: &'a [f32],
+    pub(crate) strides: [usize; 2],
+    pub(crate) b: &'a [f32],
+    pub(crate) shape: [usize; 3],
+    pub(crate) accumulate: bool,
+}
+
+/// Computes a small product, up to `VECTORS` vectors of each row at once.
+///
+/// # Safety
+///
+/// The CPU has the vector's instructions, which multiply f32, and the caller is compiled for them. `n` is a multiple of the
+/// vector's lanes.
+#[inline(always)]
+pub(super) unsafe fn small<V: Vector, const VECTORS: usize>(product: Small) {
+    let Small { c, a, strides, b, shape: [m, n, k], accumulate } = product;
+    assert!(c.len() >= m * n && b.len() >= k * n && n.is_multiple_of(V::LANES));
+    assert!(m == 0 || k == 0 || a.len() > (m - 1) * strides[0] + (k - 1) * strides[1]);
+    let mut column = 0;
+    while column < n {
+        let vectors = VECTORS.min((n - column) / V::LANES);
+        for row in (0..m).step_by(V::ROWS) {
+            // SAFETY: the assertions bound what is read and written.
+            unsafe {
+                let left = Operand { start: a.as_ptr().cast::<u32>().add(row * strides[0]), strides };
+                let right = b.as_ptr().cast::<u32>().add(column);
+                let to = c.as_mut_ptr().add(row * n + column);
+                let rows = V::ROWS.min(m - row);
+                match vectors {
+                    1 => small_rows::<V, 1>(to, left, right, n, [rows, k], accumulate),
+                    2 => small_rows::<V, 2>(to, left, right, n, [rows, k], accumulate),
+                    _ => small_rows::<V, VECTORS>(to, left, right, n, [rows, k], accumulate),
+                }
+            }
+        }
+        column += vectors * V::LANES;
+    }
+}
+
+/// Up to `V::ROWS` rows and exactly `VECTORS` vectors of a small product.
+///
+/// # Safety
+///
+/// As [`small`]; what is read and written is inside the matrices.
+#[inline(always)]
+unsafe fn small_rows<V: Vector, const VECTORS: usize>(
+    to: *mut f32,
+    left: Operand,
+    right: *const u32,
+    n: usize,
+    [rows, k]: [usize; 2],
+    accumulate: bool,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        match rows {
+            1 => small_part::<V, 1, VECTORS>(to, left, right, n, k, accumulate),
+            2 => small_part::<V, 2, VECTORS>(to, left, right, n, k, accumulate),
+            3 => small_part::<V, 3, VECTORS>(to, left, right, n, k, accumulate),
+            4 => small_part::<V, 4, VECTORS>(to, left, right, n, k, accumulate),
+            5 => small_part::<V, 5, VECTORS>(to, left, right, n, k, accumulate),
+            6 => small_part::<V, 6, VECTORS>(to, left, right, n, k, accumulate),
+            7 => small_part::<V, 7, VECTORS>(to, left, right, n, k, accumulate),
+            8 => small_part::<V, 8, VECTORS>(to, left, right, n, k, accumulate),
+            _ => {}
+        }
+    }
+}
+
+/// `N` rows of [`small_rows`].
+///
+/// # Safety
+///
+/// See there.
+#[inline(always)]
+unsafe fn small_part<V: Vector, const N: usize, const VECTORS: usize>(
+    to: *mut f32,
+    left: Operand,
+    right: *const u32,
+    n: usize,
+    k: usize,
+    accumulate: bool,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        for (r, sums) in sums::<V, N, VECTORS>(left, right, n, k).into_iter().enumerate() {
+            for (v, sum) in sums.into_iter().enumerate() {
+                let to = to.add(r * n + v * V::LANES);
+                let result = if accumulate { V::load(to).add(sum) } else { sum };
                 result.store(to);
             }
         }

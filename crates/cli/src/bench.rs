@@ -42,17 +42,21 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "PART")]
     unfreeze: Option<Unfreeze>,
     /// Rows of a step
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_1)]
     batch_size: usize,
-    /// Longest text in tokens
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    max_length: usize,
+    /// Longest text in tokens [default: 128, or the model's limit if lower]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
     /// Join texts so that every row has exactly so many tokens
     #[arg(long, value_name = "N")]
     length: Option<usize>,
     /// Steps that count
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = at_least_1)]
     steps: usize,
+}
+
+fn at_least_1(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number, 1 or more".to_owned())
 }
 
 /// What was measured over all steps that count.
@@ -79,8 +83,10 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
         (Model::load_with_new_head(&files, labels, 0)?, files)
     };
     let unfreeze = args.unfreeze.unwrap_or(Unfreeze::Blocks(model.config.n_layers));
-    let longest = args.length.unwrap_or(args.max_length);
-    let recipe = Recipe { unfreeze, max_seq_length: longest, ..Recipe::recommended() };
+    let recipe = Recipe { unfreeze, ..Recipe::recommended() };
+    let longest = args.length.or(args.max_length);
+    let longest = longest.unwrap_or(recipe.max_seq_length.min(model.config.max_position_embeddings));
+    let recipe = Recipe { max_seq_length: longest, ..recipe };
     recipe.check()?;
     unfreeze.check(model.config.n_layers)?;
     let tokenizer = sources::tokenizer(&files, &model.config, Some(longest))?;

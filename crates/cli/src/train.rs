@@ -11,7 +11,7 @@ use distune::eval::{Evaluation, evaluate, table};
 use distune::model::{Config, Model, ModelFiles};
 use distune::run::{Run, RunDirectory, evaluation_results};
 use distune::train::{
-    CacheOptions, CacheReport, EpochRecord, Observer, Optimizer, Outcome, Part, Recipe, StepRecord, Unfreeze,
+    CacheLimits, CacheReport, EpochRecord, Observer, Optimizer, Outcome, Part, Recipe, StepRecord, Storage, Unfreeze,
     frozen_hash, parts,
 };
 use distune::{Error, Result};
@@ -42,9 +42,6 @@ pub(crate) struct TrainArgs {
     /// Start with a new head even if the model's own one fits the labels
     #[arg(long)]
     new_head: bool,
-    /// Run frozen blocks in every epoch, with dropout, instead of keeping what they put out
-    #[arg(long)]
-    no_cache: bool,
     /// Most memory and disk for what frozen blocks put out; a quarter of the free memory is used first, then a file
     #[arg(long, value_name = "SIZE", default_value = "8GB")]
     cache_limit: ByteSize,
@@ -59,6 +56,9 @@ struct RecipeArgs {
     /// What trains: head, blocks:N (the head and the last N blocks) or all (embeddings too) [default: all]
     #[arg(long, value_name = "PART")]
     unfreeze: Option<Unfreeze>,
+    /// Run frozen blocks in every epoch, with dropout, instead of keeping what they put out
+    #[arg(long)]
+    no_cache: bool,
     /// Passes over the training rows [default: 2]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -110,6 +110,7 @@ impl RecipeArgs {
         let r = Recipe::recommended();
         let recipe = Recipe {
             unfreeze: self.unfreeze.unwrap_or(r.unfreeze),
+            cache_frozen: r.cache_frozen && !self.no_cache,
             num_train_epochs: self.epochs.unwrap_or(r.num_train_epochs),
             per_device_train_batch_size: self.batch_size.unwrap_or(r.per_device_train_batch_size),
             gradient_accumulation_steps: self.gradient_accumulation_steps.unwrap_or(r.gradient_accumulation_steps),
@@ -134,13 +135,14 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     // cheapest checks first
     let output = args.output.clone().unwrap_or_else(|| next_free(&args.data));
     let directory = RunDirectory::create(&output, args.overwrite)?;
-    let files = sources::model(&args.model)?;
+    let mut files = sources::model(&args.model)?;
     let config = Config::from_json(&files.file("config.json"), &files.config)?;
     let recipe = args.recipe.resolve(&config)?;
     let splits = sources::splits(&args.data, &args.columns.resolve(), recipe.seed)?;
     splits.notes.iter().for_each(|text| note(common, text));
 
     let (model, labels) = model_for(args, &files, &config, &splits, &recipe, common)?;
+    files.forget_weights();
     if splits.validation.is_none() {
         bail!(no_validation(Path::new(&args.data)));
     }
@@ -162,14 +164,16 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     show_parts(common, &parts(&model.weights, recipe.unfreeze, depth))?;
     let before = frozen_hash(&model.weights, recipe.unfreeze, depth);
     let mut engine = Cpu::for_training(model, recipe.unfreeze, common.precision());
-    let cache = cache_options(args, &directory);
-    if let Some(cache) = cache.as_ref().filter(|_| recipe.unfreeze.frozen_blocks(depth) > 0) {
-        let limit = ByteSize(cache.limit);
+    let cache = CacheLimits { limit: args.cache_limit.as_u64(), memory: memory::available() / 4 };
+    if recipe.cache_frozen && recipe.unfreeze.frozen_blocks(depth) > 0 {
+        let limit = args.cache_limit;
         note(common, format!("Frozen blocks run once for each row; what they put out is kept, up to {limit}."));
     }
+    // temporary files lie beside the run that is being written
+    let storage = Storage { directory: directory.path().to_owned(), cache };
     let progress = Progress::new(common, "samples");
     let mut watcher = Watcher { progress, common, max_length: tokenizer.max_length(), loss: None, rows: (0, 0) };
-    let outcome = distune::train::train(&mut engine, &train, &validation, &recipe, cache, &mut watcher)?;
+    let outcome = distune::train::train(&mut engine, &train, &validation, &recipe, &storage, &mut watcher)?;
     let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;
     watcher.progress.finish();
 
@@ -194,12 +198,6 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let frozen = model.weights.table().tensors().iter().any(|t| !recipe.unfreeze.trains(t, depth));
     report(common, &output, &outcome, test.as_ref(), frozen.then_some(&before))?;
     Ok(())
-}
-
-/// The cache of frozen outputs, whose file lies beside the run that is being written.
-fn cache_options(args: &TrainArgs, directory: &RunDirectory) -> Option<CacheOptions> {
-    let (limit, directory) = (args.cache_limit.as_u64(), directory.path().to_owned());
-    (!args.no_cache).then(|| CacheOptions { limit, memory: memory::available() / 4, directory })
 }
 
 /// The error for data without a second split.

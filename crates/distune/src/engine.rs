@@ -2,6 +2,8 @@
 //! step in, loss and gradient norm out. Coarse on purpose: another engine plugs in without a dispatch for each operation.
 
 use distune_kernels::{Adam, Decay, LossOptions, adam_step, gradient_norm, loss};
+use std::io::{Read, Write};
+
 pub use distune_kernels::{OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
 
 use crate::data::Batch;
@@ -88,11 +90,17 @@ pub trait Engine {
         StepOutcome { loss, gradient_norm: self.update(step, learning_rate, options) }
     }
 
-    /// A copy of what training changes.
-    fn snapshot(&self) -> Vec<f32>;
+    /// Writes what training changes.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    fn write_trained(&self, to: &mut dyn Write) -> std::io::Result<()>;
 
-    /// Puts a copy back.
-    fn restore(&mut self, snapshot: &[f32]);
+    /// Reads back what [`Self::write_trained`] wrote.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    fn read_trained(&mut self, from: &mut dyn Read) -> std::io::Result<()>;
 }
 
 /// The engine for CPUs, on all cores of the current rayon pool. Linear layers multiply in f32 or bf16; everything else is
@@ -225,15 +233,14 @@ impl Engine for Cpu {
         inside_pool(|| training.update(&mut self.model, step, learning_rate, options))
     }
 
-    fn snapshot(&self) -> Vec<f32> {
-        let Some(t) = &self.training else { return Vec::new() };
-        self.model.weights.from(t.unfreeze.lowest(self.model.config.n_layers)).to_vec()
+    fn write_trained(&self, to: &mut dyn Write) -> std::io::Result<()> {
+        let Some(t) = &self.training else { return Ok(()) };
+        to.write_all(bytemuck::cast_slice(self.model.weights.from(t.unfreeze.lowest(self.model.config.n_layers))))
     }
 
-    fn restore(&mut self, snapshot: &[f32]) {
-        if let Some(t) = &self.training {
-            let lowest = t.unfreeze.lowest(self.model.config.n_layers);
-            self.model.weights.from_mut(lowest).copy_from_slice(snapshot);
-        }
+    fn read_trained(&mut self, from: &mut dyn Read) -> std::io::Result<()> {
+        let Some(t) = &self.training else { return Ok(()) };
+        let lowest = t.unfreeze.lowest(self.model.config.n_layers);
+        from.read_exact(bytemuck::cast_slice_mut(self.model.weights.from_mut(lowest)))
     }
 }

@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::path::Path;
-
 use distune::data::{Batch, Columns, Dataset, Examples, LabelMap, Labels, read_file};
 use distune::engine::{Cpu, Engine, Precision, Targets};
 use distune::model::Model;
@@ -14,7 +12,7 @@ use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
 use distune::model::weights::{Group, Parameters};
 use distune::tokenize::Tokenizer;
-use distune::train::{CacheOptions, Observer, Outcome, Recipe, Unfreeze, train};
+use distune::train::{CacheLimits, Observer, Outcome, Recipe, Storage, Unfreeze, train};
 use distune_kernels::{LossOptions, Real, loss};
 use support::*;
 
@@ -98,50 +96,59 @@ fn reviews(rows: usize, model: &Model) -> Examples {
     Examples::new(Dataset::new(table, &map).unwrap(), &tokenizer, &model.config)
 }
 
-fn two_epochs(unfreeze: Unfreeze, cache: Option<CacheOptions>) -> (Vec<f32>, Outcome) {
+/// The bytes of the trained weights, and what the training told.
+fn two_epochs(unfreeze: Unfreeze, storage: &Storage) -> (Vec<u8>, Outcome) {
+    epochs(2, unfreeze, true, storage)
+}
+
+fn epochs(num_train_epochs: usize, unfreeze: Unfreeze, cache_frozen: bool, storage: &Storage) -> (Vec<u8>, Outcome) {
     let model = Model::load_with_new_head(&bundled(), vec!["0".into(), "1".into()], 1).unwrap();
     let (rows, validation) = (reviews(48, &model), reviews(8, &model));
-    let recipe = Recipe { unfreeze, num_train_epochs: 2, per_device_train_batch_size: 16, ..Recipe::recommended() };
+    let recipe =
+        Recipe { unfreeze, cache_frozen, num_train_epochs, per_device_train_batch_size: 16, ..Recipe::recommended() };
     let mut engine = Cpu::for_training(model, unfreeze, Precision::F32);
-    let outcome = train(&mut engine, &rows, &validation, &recipe, cache, &mut Silent).unwrap();
-    (engine.snapshot(), outcome)
+    let outcome = train(&mut engine, &rows, &validation, &recipe, storage, &mut Silent).unwrap();
+    let mut weights = Vec::new();
+    engine.write_trained(&mut weights).unwrap();
+    (weights, outcome)
 }
 
 #[test]
 fn the_cache_changes_no_bit_wherever_it_is() {
     let directory = tempfile::tempdir().unwrap();
-    let options = |limit, memory| Some(CacheOptions { limit, memory, directory: directory.path().to_owned() });
+    let with = |limit, memory| Storage { directory: directory.path().to_owned(), cache: CacheLimits { limit, memory } };
     for unfreeze in [Unfreeze::Head, Unfreeze::Blocks(1)] {
-        let (want, in_memory) = two_epochs(unfreeze, options(u64::MAX, u64::MAX));
+        let (want, in_memory) = two_epochs(unfreeze, &with(u64::MAX, u64::MAX));
         let report = in_memory.cache.unwrap();
         assert_eq!((report.rows_computed, report.rows_reused, report.file), (48, 48, 0));
         let size = report.memory;
 
-        let (in_file, outcome) = two_epochs(unfreeze, options(u64::MAX, 0));
+        let (in_file, outcome) = two_epochs(unfreeze, &with(u64::MAX, 0));
         let report = outcome.cache.unwrap();
         assert_eq!((report.rows_reused, report.memory, report.file), (48, 0, size));
         assert_eq!(in_file, want, "{unfreeze}: in a file");
 
-        let (in_both, outcome) = two_epochs(unfreeze, options(size * 2 / 3, size / 3));
+        let (in_both, outcome) = two_epochs(unfreeze, &with(size * 2 / 3, size / 3));
         let report = outcome.cache.unwrap();
         assert!(report.memory > 0 && report.file > 0 && report.memory + report.file <= size * 2 / 3, "{report:?}");
         assert!((1..48).contains(&report.rows_reused) && report.rows_computed > 48, "{report:?}");
         assert_eq!(in_both, want, "{unfreeze}: a third in memory, a third in a file, a third nowhere");
 
-        let (without, outcome) = two_epochs(unfreeze, None);
+        let (without, outcome) = epochs(2, unfreeze, false, &with(u64::MAX, u64::MAX));
         assert_eq!(outcome.cache, None);
         assert_ne!(without, want, "without a cache, frozen blocks have dropout");
     }
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the file has no name");
     // nothing frozen, nothing to keep
-    assert_eq!(two_epochs(Unfreeze::All, options(u64::MAX, u64::MAX)).1.cache, None);
+    assert_eq!(two_epochs(Unfreeze::All, &with(u64::MAX, u64::MAX)).1.cache, None);
 }
 
 #[test]
 fn a_cache_that_cannot_be_written_is_reported_and_done_without() {
-    let options = CacheOptions { limit: u64::MAX, memory: 0, directory: Path::new("/no/such/directory").to_owned() };
-    let (_, outcome) = two_epochs(Unfreeze::Head, Some(options));
+    // one epoch: the weights of the best one are not written either
+    let cache = CacheLimits { limit: u64::MAX, memory: 0 };
+    let (_, outcome) = epochs(1, Unfreeze::Head, true, &Storage { directory: "/no/such/directory".into(), cache });
     let report = outcome.cache.unwrap();
-    assert_eq!((report.rows_computed, report.rows_reused), (96, 0));
+    assert_eq!((report.rows_computed, report.rows_reused), (48, 0));
     assert!(report.problem.unwrap().starts_with("/no/such/directory: "));
 }

@@ -139,6 +139,9 @@ fn wrong_command_lines() {
         ("train --epochs many", "'many'"),
         ("train --optimizer sgd", "expected adamw or adam"),
         ("train --nope", "'--nope'"),
+        ("train --cache-limit much", "'much'"),
+        ("bench --steps 0", "1 or more"),
+        ("bench --batch-size 0", "1 or more"),
         ("train --threads 0", "'0'"),
         // so many would fill the memory with their stacks
         ("train --threads 65535", "'65535'"),

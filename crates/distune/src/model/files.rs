@@ -77,12 +77,17 @@ impl ModelFiles {
         Ok(Self { path, config, tokenizer, weights })
     }
 
-    /// The contents of `model.safetensors`.
+    /// The contents of `model.safetensors`; nothing after [`Self::forget_weights`].
     pub fn weights(&self) -> &[u8] {
         match &self.weights {
             Bytes::Embedded(bytes) => bytes,
             Bytes::Mapped(map) => map,
         }
+    }
+
+    /// Unmaps the checkpoint, once it has been loaded: its pages would count as memory of this process.
+    pub fn forget_weights(&mut self) {
+        self.weights = Bytes::Embedded(&[]);
     }
 
     /// The path of a file of this model, for messages.

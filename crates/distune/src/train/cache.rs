@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use half::bf16;
@@ -14,18 +14,16 @@ use serde::Serialize;
 
 use crate::data::Batch;
 use crate::engine::Engine;
-use crate::train::Unfreeze;
+use crate::train::{Recipe, Storage};
 use crate::{Error, Result};
 
-/// Where the frozen part's outputs are kept.
-#[derive(Clone, Debug)]
-pub struct CacheOptions {
+/// Room for the frozen part's outputs.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheLimits {
     /// Bytes in all; rows beyond are computed in every epoch.
     pub limit: u64,
-    /// Bytes of memory; what needs more goes to a file.
+    /// Bytes of memory; what needs more goes to a temporary file.
     pub memory: u64,
-    /// Where that file is made. It has no name and goes with the process.
-    pub directory: PathBuf,
 }
 
 /// What the cache did.
@@ -62,7 +60,8 @@ enum Place {
 
 /// Outputs of the frozen part by row.
 pub(super) struct FrozenCache {
-    options: CacheOptions,
+    limits: CacheLimits,
+    directory: PathBuf,
     rows: Vec<Place>,
     file: Option<File>,
     report: CacheReport,
@@ -74,19 +73,21 @@ pub(super) struct FrozenCache {
 }
 
 impl FrozenCache {
-    /// An empty cache for so many rows; none where no block is frozen and there is nothing worth keeping.
-    pub(super) fn new(options: CacheOptions, rows: usize, engine: &dyn Engine, unfreeze: Unfreeze) -> Option<Self> {
+    /// An empty cache for so many rows; none where the recipe wants none, or no block is frozen.
+    pub(super) fn new(storage: &Storage, rows: usize, engine: &dyn Engine, recipe: &Recipe) -> Option<Self> {
         let config = &engine.model().config;
-        if unfreeze.frozen_blocks(config.n_layers) == 0 {
+        let frozen_blocks = recipe.unfreeze.frozen_blocks(config.n_layers);
+        if !recipe.cache_frozen || frozen_blocks == 0 {
             return None;
         }
         Some(Self {
-            options,
+            limits: storage.cache,
+            directory: storage.directory.clone(),
             rows: (0..rows).map(|_| Place::Nowhere).collect(),
             file: None,
             report: CacheReport::default(),
             dim: config.dim,
-            first_token_only: unfreeze.frozen_blocks(config.n_layers) == config.n_layers,
+            first_token_only: frozen_blocks == config.n_layers,
             values: Vec::new(),
         })
     }
@@ -120,11 +121,11 @@ impl FrozenCache {
                     let (new, rest) = computed.split_at(len);
                     computed = rest;
                     new.convert_to_f32_slice(values);
-                    self.rows[row] = keep(&self.options, &mut self.file, &mut self.report, new);
+                    self.rows[row] = keep(self.limits, &self.directory, &mut self.file, &mut self.report, new);
                 }
                 Place::Memory(kept) => kept.convert_to_f32_slice(values),
                 Place::File(at) => read(self.file.as_mut(), *at, values)
-                    .map_err(|e| Error::io(&self.options.directory, "read the temporary file of the cache in", &e))?,
+                    .map_err(|e| Error::io(&self.directory, "read the temporary file of the cache in", &e))?,
             }
         }
         Ok(&self.values)
@@ -136,16 +137,22 @@ impl FrozenCache {
 }
 
 /// Keeps a row where there is room.
-fn keep(options: &CacheOptions, file: &mut Option<File>, report: &mut CacheReport, values: &[bf16]) -> Place {
+fn keep(
+    limits: CacheLimits,
+    directory: &Path,
+    file: &mut Option<File>,
+    report: &mut CacheReport,
+    values: &[bf16],
+) -> Place {
     let bytes = size_of_val(values) as u64;
-    if report.memory + report.file + bytes > options.limit || report.problem.is_some() {
+    if report.memory + report.file + bytes > limits.limit || report.problem.is_some() {
         return Place::Nowhere;
     }
-    if report.memory + bytes <= options.memory {
+    if report.memory + bytes <= limits.memory {
         report.memory += bytes;
         return Place::Memory(values.into());
     }
-    match append(file, options, report.file, values) {
+    match append(file, directory, report.file, values) {
         Ok(()) => {
             let at = report.file;
             report.file += bytes;
@@ -153,16 +160,16 @@ fn keep(options: &CacheOptions, file: &mut Option<File>, report: &mut CacheRepor
         }
         Err(error) => {
             // the training can go on without
-            report.problem = Some(format!("{}: {error}", options.directory.display()));
+            report.problem = Some(format!("{}: {error}", directory.display()));
             Place::Nowhere
         }
     }
 }
 
-fn append(file: &mut Option<File>, options: &CacheOptions, at: u64, values: &[bf16]) -> std::io::Result<()> {
+fn append(file: &mut Option<File>, directory: &Path, at: u64, values: &[bf16]) -> std::io::Result<()> {
     let file = match file {
         Some(file) => file,
-        None => file.insert(tempfile::tempfile_in(&options.directory)?),
+        None => file.insert(tempfile::tempfile_in(directory)?),
     };
     file.seek(SeekFrom::Start(at))?;
     file.write_all(bytemuck::cast_slice::<u16, u8>(values.reinterpret_cast()))

@@ -5,6 +5,9 @@ mod freeze;
 mod recipe;
 mod schedule;
 
+use std::fs::File;
+use std::io::Seek;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
@@ -15,7 +18,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-pub use cache::{CacheOptions, CacheReport};
+pub use cache::{CacheLimits, CacheReport};
 pub use freeze::{Part, Unfreeze, frozen_hash, parts};
 pub use recipe::{Optimizer, Recipe};
 pub use schedule::LinearSchedule;
@@ -75,6 +78,22 @@ pub trait Observer {
     }
 }
 
+/// What a training keeps outside the engine.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// Where temporary files are made: the weights of the best epoch, and what the cache has no memory for. They have no names
+    /// and go with the process.
+    pub directory: PathBuf,
+    /// Room for what frozen blocks put out, when the recipe wants it kept.
+    pub cache: CacheLimits,
+}
+
+impl Storage {
+    fn error(&self, doing: &str, error: &std::io::Error) -> Error {
+        Error::io(&self.directory, doing, error)
+    }
+}
+
 /// A finished training. The engine holds the weights of the best epoch.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -92,9 +111,6 @@ pub struct Outcome {
 
 /// Trains on `train`, judges each epoch on `validation`, and leaves the best epoch's weights in the engine.
 ///
-/// With a `cache`, and frozen blocks, the frozen part runs without dropout and once for each row, as far as the cache has
-/// room; without one it runs in every step, with dropout, as in PyTorch.
-///
 /// # Errors
 /// [`Error::NotFinite`] at the first step whose loss or gradient is not a number, or after an epoch that leaves no usable
 /// weights; [`Error::Interrupted`] when the observer asks to stop; a row that cannot be tokenized.
@@ -103,18 +119,18 @@ pub fn train(
     train: &Examples,
     validation: &Examples,
     recipe: &Recipe,
-    cache: Option<CacheOptions>,
+    storage: &Storage,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     recipe.check()?;
     recipe.unfreeze.check(engine.model().config.n_layers)?;
-    let cache = cache.and_then(|options| FrozenCache::new(options, train.len(), engine, recipe.unfreeze));
+    let cache = FrozenCache::new(storage, train.len(), engine, recipe);
     let stop = AtomicBool::new(false);
     let first_order = shuffled(train.len(), recipe.seed, 1);
     std::thread::scope(|scope| {
         // rows are tokenized on a thread of their own, ahead of the steps that want them
         let tokenizing = scope.spawn(|| train.tokenize_ahead(&first_order, &stop));
-        let training = Training { train, recipe, cache, tokenizing: Some(tokenizing), steps: Vec::new() };
+        let training = Training { train, recipe, storage, cache, tokenizing: Some(tokenizing), steps: Vec::new() };
         let outcome = training.run(engine, validation, observer);
         stop.store(true, Ordering::Relaxed);
         outcome
@@ -125,6 +141,7 @@ pub fn train(
 struct Training<'a, 'scope> {
     train: &'a Examples,
     recipe: &'a Recipe,
+    storage: &'a Storage,
     cache: Option<FrozenCache>,
     /// Until it has been seen to be done.
     tokenizing: Option<ScopedJoinHandle<'scope, ()>>,
@@ -133,7 +150,7 @@ struct Training<'a, 'scope> {
 
 impl Training<'_, '_> {
     fn run(mut self, engine: &mut dyn Engine, validation: &Examples, observer: &mut dyn Observer) -> Result<Outcome> {
-        let (mut epochs, mut best): (Vec<EpochRecord>, _) = (Vec::new(), Vec::new());
+        let (mut epochs, mut best): (Vec<EpochRecord>, Option<File>) = (Vec::new(), None);
         for epoch in 1..=self.recipe.num_train_epochs {
             let start = Instant::now();
             let train_loss = self.epoch(engine, epoch, observer)?;
@@ -143,16 +160,28 @@ impl Training<'_, '_> {
             let better = epochs.iter().all(|e| is_better(&validation, &e.validation));
             let step = self.steps.len();
             let record = EpochRecord { epoch, step, train_loss, seconds, validation, best: better };
-            if better {
-                best = engine.snapshot();
+            if better && epoch < self.recipe.num_train_epochs {
+                best = Some(self.keep_weights(engine)?);
             }
             observer.epoch(&record);
             epochs.push(record);
         }
-        engine.restore(&best);
+        if let Some(mut file) = best.filter(|_| epochs.last().is_some_and(|e| !e.best)) {
+            let read = file.rewind().and_then(|()| engine.read_trained(&mut file));
+            read.map_err(|e| self.storage.error("read the weights of the best epoch from a temporary file in", &e))?;
+        }
         let best_epoch = epochs.iter().rev().find(|e| e.best).map_or(0, |e| e.epoch);
         let train_seconds = epochs.iter().map(|e| e.seconds).sum();
         Ok(Outcome { steps: self.steps, epochs, best_epoch, train_seconds, cache: self.cache.map(FrozenCache::report) })
+    }
+
+    /// Writes the weights of an epoch that is the best so far to a file without a name: in memory they would be a fourth copy.
+    fn keep_weights(&self, engine: &dyn Engine) -> Result<File> {
+        let write = || {
+            let mut file = tempfile::tempfile_in(&self.storage.directory)?;
+            engine.write_trained(&mut file).map(|()| file)
+        };
+        write().map_err(|e| self.storage.error("write the weights of the best epoch to a temporary file in", &e))
     }
 
     /// One pass over the rows in a new order; returns the mean loss.

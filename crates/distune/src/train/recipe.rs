@@ -27,6 +27,9 @@ pub enum Optimizer {
 pub struct Recipe {
     /// What trains.
     pub unfreeze: Unfreeze,
+    /// Frozen blocks run without dropout, so that what they put out is the same in each epoch and can be kept. Without it,
+    /// they run in every step, with dropout, as in PyTorch.
+    pub cache_frozen: bool,
     /// Passes over the training rows.
     pub num_train_epochs: usize,
     /// Rows of a batch.
@@ -64,6 +67,7 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             unfreeze: Unfreeze::All,
+            cache_frozen: false,
             num_train_epochs: 3,
             per_device_train_batch_size: 8,
             gradient_accumulation_steps: 1,
@@ -88,6 +92,7 @@ impl Recipe {
     pub fn recommended() -> Self {
         Self {
             unfreeze: Unfreeze::All,
+            cache_frozen: true,
             num_train_epochs: 2,
             per_device_train_batch_size: 32,
             learning_rate: 1e-4,
@@ -186,12 +191,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `max_batch_tokens` is ours.
+    /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen` and
+    /// `max_batch_tokens` are ours.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
         let theirs = serde_json::json!({
-            "unfreeze": "all", "num_train_epochs": 3, "per_device_train_batch_size": 8,
+            "unfreeze": "all", "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
             "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
             "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "max_seq_length": 128, "seed": 42,

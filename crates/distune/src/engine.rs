@@ -1,7 +1,7 @@
 //! The contract between training or prediction and what computes: a [`Batch`] in, logits out; the parts of a training
 //! step in, loss and gradient norm out. Coarse on purpose: another engine plugs in without a dispatch for each operation.
 
-use distune_kernels::{Adam, Decay, LossOptions, adam_step, gradient_norm, loss};
+use distune_kernels::{Adam, Decay, LossOptions, Update, adam_step, gradient_norm, loss};
 use std::io::{Read, Write};
 
 pub use distune_kernels::{OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
@@ -179,28 +179,31 @@ impl Training {
     fn update(&mut self, model: &mut Model, step: u64, learning_rate: f64, options: &StepOptions) -> f64 {
         self.accumulated = false;
         let table = model.weights.table().clone();
-        let trained = || table.tensors().iter().filter(|tensor| self.unfreeze.trains(tensor, model.config.n_layers));
-        let gradient_norm = gradient_norm(&trained().map(|tensor| self.gradients.tensor(tensor)).collect::<Vec<_>>());
+        let lowest = self.unfreeze.lowest(model.config.n_layers);
+        let trained = table.tensors_from(lowest);
+        let gradient_norm = gradient_norm(&self.gradients.tensors_from(lowest));
         if !gradient_norm.is_finite() {
             return gradient_norm;
         }
         let clipping = options.max_grad_norm > 0.0;
         // PyTorch's clip_grad_norm_: the small number keeps the quotient finite
         let gradient_scale = if clipping { (options.max_grad_norm / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
-        for tensor in trained() {
-            let adam = Adam {
-                learning_rate,
-                beta1: options.beta1,
-                beta2: options.beta2,
-                epsilon: options.epsilon,
-                weight_decay: if tensor.decayed { options.weight_decay } else { 0.0 },
-                decay: options.decay,
-                step,
-                gradient_scale,
-            };
-            let (m, v) = (self.first_moments.tensor_mut(tensor), self.second_moments.tensor_mut(tensor));
-            adam_step(model.weights.tensor_mut(tensor), m, v, self.gradients.tensor(tensor), &adam);
-        }
+        let adam = Adam {
+            learning_rate,
+            beta1: options.beta1,
+            beta2: options.beta2,
+            epsilon: options.epsilon,
+            decay: options.decay,
+            step,
+            gradient_scale,
+        };
+        let (w, g) = (model.weights.tensors_from_mut(lowest), self.gradients.tensors_from(lowest));
+        let (m, v) = (self.first_moments.tensors_from_mut(lowest), self.second_moments.tensors_from_mut(lowest));
+        let updates = trained.iter().zip(w).zip(m).zip(v).zip(g).map(|((((tensor, w), m), v), g)| {
+            let weight_decay = if tensor.decayed { options.weight_decay } else { 0.0 };
+            Update { w, m, v, g, weight_decay }
+        });
+        adam_step(updates.collect(), &adam);
         gradient_norm
     }
 }

@@ -85,6 +85,26 @@ impl Dropout {
         });
     }
 
+    /// `out = x` with dropout, for rows `[rows, width]`. Overwrites `out`.
+    pub fn apply_to<T: Real>(&self, out: &mut [T], x: &[T], width: usize) {
+        let _timer = timer(Operation::Dropout, 0);
+        assert_eq!(out.len(), x.len());
+        let rows = rows_per_task(width);
+        out.par_chunks_mut(rows * width).zip(x.par_chunks(rows * width)).enumerate().for_each(|(task, (out, x))| {
+            vectorize(
+                #[inline(always)]
+                || {
+                    out.copy_from_slice(x);
+                    if !self.is_none() {
+                        for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                            self.apply_row(out, (task * rows + r) as u64);
+                        }
+                    }
+                },
+            );
+        });
+    }
+
     /// Applies it to one row.
     #[inline(always)]
     pub(crate) fn apply_row<T: Real>(&self, x: &mut [T], row: u64) {

@@ -32,7 +32,7 @@ pub use isa::{Isa, isa};
 pub use layer_norm::{LAYER_NORM_EPSILON, layer_norm, layer_norm_backward};
 pub use loss::{LossOptions, Targets, loss, softmax};
 pub use matmul::{Products, linear, linear_backward_input, linear_backward_weight};
-pub use optimizer::{Adam, Decay, adam_step, gradient_norm};
+pub use optimizer::{Adam, Decay, Update, adam_step, gradient_norm};
 pub use parallel::{add, gather_rows, relu, relu_backward, scatter_add_rows};
 pub use profile::{Operation, OperationProfile, start_profile, stop_profile};
 pub use real::Real;

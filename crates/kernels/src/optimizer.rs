@@ -28,9 +28,7 @@ pub struct Adam {
     pub beta2: f64,
     /// Added to the square root of the second moment.
     pub epsilon: f64,
-    /// Strength of the decay; 0 for none.
-    pub weight_decay: f64,
-    /// How it enters.
+    /// How weight decay enters.
     pub decay: Decay,
     /// The step, counted from 1.
     pub step: u64,
@@ -38,9 +36,29 @@ pub struct Adam {
     pub gradient_scale: f64,
 }
 
-/// Updates the weights `w` and the moments `m` and `v` from the gradient `g`, all of one length, as `torch.optim.AdamW`.
-pub fn adam_step<T: Real>(w: &mut [T], m: &mut [T], v: &mut [T], g: &[T], adam: &Adam) {
+/// A tensor to update: all slices of one length.
+#[derive(Debug)]
+pub struct Update<'a, T> {
+    /// The weights.
+    pub w: &'a mut [T],
+    /// First moments.
+    pub m: &'a mut [T],
+    /// Second moments.
+    pub v: &'a mut [T],
+    /// The gradient.
+    pub g: &'a [T],
+    /// Strength of the decay; 0 for none.
+    pub weight_decay: f64,
+}
+
+/// Updates weights and moments from the gradients, as `torch.optim.AdamW`.
+pub fn adam_step<T: Real>(updates: Vec<Update<T>>, adam: &Adam) {
     let _timer = timer(Operation::Optimizer, 0);
+    updates.into_par_iter().for_each(|update| adam_update(update, adam));
+}
+
+fn adam_update<T: Real>(update: Update<T>, adam: &Adam) {
+    let Update { w, m, v, g, weight_decay } = update;
     assert!(w.len() == m.len() && m.len() == v.len() && v.len() == g.len());
     let step = i32::try_from(adam.step).unwrap_or(i32::MAX);
     let r = T::from_f64;
@@ -49,8 +67,8 @@ pub fn adam_step<T: Real>(w: &mut [T], m: &mut [T], v: &mut [T], g: &[T], adam: 
     let step_size = r(adam.learning_rate / (1.0 - adam.beta1.powi(step)));
     let correction2 = r((1.0 - adam.beta2.powi(step)).sqrt());
     let (shrink, penalty) = match adam.decay {
-        Decay::Decoupled => (r(1.0 - adam.learning_rate * adam.weight_decay), T::ZERO),
-        Decay::Penalty => (T::ONE, r(adam.weight_decay)),
+        Decay::Decoupled => (r(1.0 - adam.learning_rate * weight_decay), T::ZERO),
+        Decay::Penalty => (T::ONE, r(weight_decay)),
     };
     let chunks = w.par_chunks_mut(ELEMENTS).zip(m.par_chunks_mut(ELEMENTS)).zip(v.par_chunks_mut(ELEMENTS));
     chunks.zip(g.par_chunks(ELEMENTS)).for_each(|(((w, m), v), g)| {
@@ -77,6 +95,7 @@ pub fn gradient_norm<T: Real>(gradients: &[&[T]]) -> f64 {
             || lane_sum(chunk, chunk, |g, _| g.to_f64() * g.to_f64()),
         )
     };
-    let sums = gradients.iter().map(|g| g.par_chunks(ELEMENTS).map(squares).collect::<Vec<f64>>());
-    sums.flatten().sum::<f64>().sqrt()
+    let chunks: Vec<&[T]> = gradients.iter().flat_map(|g| g.chunks(ELEMENTS)).collect();
+    let sums: Vec<f64> = chunks.into_par_iter().map(squares).collect();
+    sums.into_iter().sum::<f64>().sqrt()
 }

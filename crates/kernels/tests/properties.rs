@@ -120,12 +120,12 @@ fn adam_steps() {
                 beta1: 0.9,
                 beta2: 0.999,
                 epsilon: 1e-8,
-                weight_decay: 0.022,
                 decay,
                 step: step as u64 + 1,
                 gradient_scale: 0.5,
             };
-            adam_step(&mut w, &mut m, &mut v, &[4.0], &adam);
+            let update = Update { w: &mut w, m: &mut m, v: &mut v, g: &[4.0], weight_decay: 0.022 };
+            adam_step(vec![update], &adam);
             // A constant gradient moves Adam by the learning rate at each step; the decay adds 0.05 * 0.022 * w. The
             // penalty makes the gradient not quite constant, which is worth 7e-7.
             assert!((w[0] - want).abs() < 1e-6, "{decay:?}, step {step}: {}", w[0]);

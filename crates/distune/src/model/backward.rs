@@ -106,9 +106,9 @@ fn block<T: Real>(
         w.output_norm.gamma,
         more,
     );
-    s.d_feed_forward.clone_from(d_sum);
     let first_row = if a.first.is_empty() { batch.tokens_before } else { batch.sequences_before };
-    pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row).apply(&mut s.d_feed_forward, width);
+    let dropout = pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row);
+    dropout.apply_to(sized(&mut s.d_feed_forward, d_sum.len()), d_sum, width);
     k::linear_backward_weight(&mut s.products, d.lin2.weight, d.lin2.bias, &s.d_feed_forward, &a.activated, more);
     let d_lin1 = sized(&mut s.d_activated, a.activated.len());
     k::linear_backward_input(&mut s.products, d_lin1, &s.d_feed_forward, w.lin2.weight, width, false);

@@ -103,6 +103,11 @@ impl Table {
         &self.tensors
     }
 
+    /// The tensors from `group` on.
+    pub fn tensors_from(&self, group: Group) -> &[Tensor] {
+        &self.tensors[self.tensors.partition_point(|t| t.group < group)..]
+    }
+
     /// Number of parameters.
     pub fn len(&self) -> usize {
         self.tensors.last().map_or(0, |t| t.range.end)
@@ -161,6 +166,19 @@ impl<T: Copy + Default> Parameters<T> {
     /// As [`Self::from`], to write.
     pub fn from_mut(&mut self, group: Group) -> &mut [T] {
         &mut self.data[self.table.start(group) - self.start..]
+    }
+
+    /// The elements of each tensor from `group` on, which must not lie below the first one.
+    pub fn tensors_from(&self, group: Group) -> Vec<&[T]> {
+        let mut take = taker(self.from(group));
+        self.table.tensors_from(group).iter().map(|tensor| take(tensor.range.len())).collect()
+    }
+
+    /// As [`Self::tensors_from`], to write.
+    pub fn tensors_from_mut(&mut self, group: Group) -> Vec<&mut [T]> {
+        let table = self.table.clone();
+        let mut take = taker_mut(self.from_mut(group));
+        table.tensors_from(group).iter().map(|tensor| take(tensor.range.len())).collect()
     }
 
     /// The embeddings' tensors.

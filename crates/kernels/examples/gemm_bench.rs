@@ -3,15 +3,12 @@
 //! `cargo run --release -p distune-kernels --example gemm_bench -- [threads] [filter,...]`
 //!
 //! One line a shape, use and precision: GFLOP/s with all operands packed beforehand, with the activations packed in
-//! every call (weights beforehand), the percentage of the peak, and the same for the `gemm` crate (f32). Times are
-//! CPU time of the thread with one thread, so that other programs disturb little, and wall time with more; the
-//! best of several repetitions counts. `DISTUNE_ISA` chooses a lower level of instructions.
+//! every call (weights beforehand), the percentage of the peak, and the same for the `gemm` crate (f32). The best of several
+//! repetitions counts. `DISTUNE_ISA` chooses a lower level of instructions.
 
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::*;
 use std::time::Instant;
 
-use distune_kernels::{Epilogue, Left, Matrix, Precision, Right, multiply};
+use distune_kernels::{Epilogue, Left, Matrix, Precision, Right, multiply, peak};
 
 /// Repetitions of a measurement; the best counts.
 const REPETITIONS: usize = 7;
@@ -36,7 +33,7 @@ fn main() {
             for name in ["forward", "input", "weight"] {
                 let title = format!("{name} {precision:?} {}x{}x{}", shape[0], shape[1], shape[2]).to_lowercase();
                 if filter.split(',').any(|filter| title.contains(filter)) {
-                    pool.install(|| measure(&title, name, precision, shape, threads));
+                    pool.install(|| measure(&title, name, precision, shape));
                 }
             }
         }
@@ -44,7 +41,7 @@ fn main() {
 }
 
 /// One line: a linear layer of weights `[N, K]` with M rows.
-fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3], threads: usize) {
+fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3]) {
     let sources = [values(m * k), values(m * n), values(n * k)];
     let [x, dy, w] = &sources;
     let (x, dy, w) = (Matrix::new(x, [m, k]), Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]));
@@ -63,11 +60,11 @@ fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3],
     let operations = operations * calls as f64;
     let (mut best, mut best_packing, mut best_peer, mut best_peak) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
     for _ in 0..REPETITIONS {
-        best_peak = best_peak.max(peak(precision, threads));
-        best = best.max(rate(operations, threads, || {
+        best_peak = best_peak.max(peak(precision, 1) / 1e9);
+        best = best.max(rate(operations, || {
             (0..calls).for_each(|_| multiply(&mut c, &left, &right, epilogue));
         }));
-        best_packing = best_packing.max(rate(operations, threads, || {
+        best_packing = best_packing.max(rate(operations, || {
             for _ in 0..calls {
                 left.pack(a, precision);
                 if name == "weight" {
@@ -77,8 +74,8 @@ fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3],
             }
         }));
         if precision == Precision::F32 {
-            best_peer = best_peer
-                .max(rate(operations, threads, || (0..calls).for_each(|_| peer(&mut c, name, [m, n, k], &sources))));
+            best_peer =
+                best_peer.max(rate(operations, || (0..calls).for_each(|_| peer(&mut c, name, [m, n, k], &sources))));
         }
     }
     let cell = |rate: f64| format!("{rate:6.1} {:3.0}%", 100.0 * rate / best_peak);
@@ -123,83 +120,12 @@ fn peer(c: &mut [f32], name: &str, [m, n, k]: [usize; 3], [x, dy, w]: &[Vec<f32>
 }
 
 /// Operations per nanosecond of `f`.
-fn rate(operations: f64, threads: usize, mut f: impl FnMut()) -> f64 {
-    let (wall, cpu) = (Instant::now(), thread_time());
+fn rate(operations: f64, mut f: impl FnMut()) -> f64 {
+    let start = Instant::now();
     f();
-    let (wall, cpu) = (wall.elapsed().as_nanos() as f64, thread_time() - cpu);
-    operations / if threads == 1 { cpu } else { wall }
-}
-
-/// Nanoseconds of CPU time of this thread.
-fn thread_time() -> f64 {
-    unsafe extern "C" {
-        fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
-    }
-    const CLOCK_THREAD_CPUTIME_ID: i32 = 3;
-    let mut time = [0; 2];
-    // SAFETY: `time` has the layout of a timespec on 64-bit Linux.
-    unsafe { clock_gettime(CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    time[0] as f64 * 1e9 + time[1] as f64
+    operations / start.elapsed().as_nanos() as f64
 }
 
 fn values(len: usize) -> Vec<f32> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
-}
-
-/// Independent sums: enough to hide the latency of an addition.
-#[cfg(target_arch = "x86_64")]
-const SUMS: usize = 12;
-
-/// What the threads reach together when nothing is loaded or stored; NaN without AVX-512.
-#[cfg(target_arch = "x86_64")]
-fn peak(precision: Precision, threads: usize) -> f64 {
-    const STEPS: usize = 500_000;
-    if !is_x86_feature_detected!("avx512f") || precision == Precision::Bf16 && !precision.accelerated() {
-        return f64::NAN;
-    }
-    let wall = Instant::now();
-    let times = rayon::broadcast(|_| {
-        let (cpu, x) = (thread_time(), std::hint::black_box(1.0));
-        // SAFETY: the CPU has the instructions, as checked above.
-        let sum = unsafe { if precision == Precision::Bf16 { peak_bf16(STEPS, x) } else { peak_f32(STEPS, x) } };
-        std::hint::black_box(sum);
-        thread_time() - cpu
-    });
-    let operations = (STEPS * SUMS * 32 * if precision == Precision::Bf16 { 2 } else { 1 }) as f64;
-    if threads == 1 { operations / times[0] } else { operations * threads as f64 / wall.elapsed().as_nanos() as f64 }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn peak(_: Precision, _: usize) -> f64 {
-    f64::NAN
-}
-
-/// Sums of products, all in registers, `steps` times.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn peak_f32(steps: usize, x: f32) -> f32 {
-    let mut sums: [__m512; SUMS] = std::array::from_fn(|i| _mm512_set1_ps(x + i as f32));
-    let (a, b) = (_mm512_set1_ps(x * 0.5), _mm512_set1_ps(x * 0.25));
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(*sum, a, b);
-        }
-    }
-    sums.into_iter().map(|sum| _mm512_cvtss_f32(sum)).sum()
-}
-
-/// The same with two bf16 products a word.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn peak_bf16(steps: usize, x: f32) -> f32 {
-    let mut sums: [__m512; SUMS] = std::array::from_fn(|i| _mm512_set1_ps(x + i as f32));
-    let words = _mm512_set1_epi32((x.to_bits() | x.to_bits() >> 16).cast_signed());
-    // SAFETY: both are 512 bits.
-    let words = unsafe { std::mem::transmute::<__m512i, __m512bh>(words) };
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = _mm512_dpbf16_ps(*sum, words, words);
-        }
-    }
-    sums.into_iter().map(|sum| _mm512_cvtss_f32(sum)).sum()
 }

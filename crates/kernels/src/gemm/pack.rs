@@ -268,26 +268,36 @@ impl Source<'_> {
             let mut rows: [&[f32]; PER_WORD] = std::array::from_fn(|i| row(w * PER_WORD + i));
             for p in 0..panel_count {
                 let packed = &mut panels[p * self.words + w];
-                let mut edge = [[0.0; WIDTH]; PER_WORD];
-                let whole = rows.iter().all(|row| row.len() >= WIDTH);
-                if !whole {
+                if rows.iter().all(|row| row.len() >= WIDTH) {
+                    lanes_at_k(packed, rows, &convert);
+                } else {
                     // the last lanes, or a missing k
+                    let mut edge = [[0.0; WIDTH]; PER_WORD];
                     for i in 0..PER_WORD {
                         let there = rows[i].len().min(WIDTH);
                         edge[i][..there].copy_from_slice(&rows[i][..there]);
                     }
-                }
-                for l in (0..WIDTH).step_by(SQUARE) {
-                    let mut lanes = [&[0.0; SQUARE]; PER_WORD];
-                    for i in 0..PER_WORD {
-                        let row = if whole { rows[i] } else { &edge[i] };
-                        lanes[i] = &row[l..].as_chunks().0[0];
-                    }
-                    packed[l..l + SQUARE].copy_from_slice(&convert(lanes));
+                    lanes_at_k(packed, edge.each_ref().map(|row| &row[..]), &convert);
                 }
                 rows = rows.map(|row| row.get(WIDTH..).unwrap_or_default());
             }
         }
+    }
+}
+
+/// The words of all lanes of a panel at one k, from the rows of the values that they hold.
+#[inline(always)]
+fn lanes_at_k<const WIDTH: usize, const PER_WORD: usize>(
+    packed: &mut [u32; WIDTH],
+    rows: [&[f32]; PER_WORD],
+    convert: impl Fn([&[f32; SQUARE]; PER_WORD]) -> [u32; SQUARE],
+) {
+    for l in (0..WIDTH).step_by(SQUARE) {
+        let mut lanes = [&[0.0; SQUARE]; PER_WORD];
+        for i in 0..PER_WORD {
+            lanes[i] = &rows[i][l..].as_chunks().0[0];
+        }
+        packed[l..l + SQUARE].copy_from_slice(&convert(lanes));
     }
 }
 

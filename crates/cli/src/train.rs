@@ -165,8 +165,8 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let before = frozen_hash(&model.weights, recipe.unfreeze, depth);
     let mut engine = Cpu::for_training(model, recipe.unfreeze, common.precision());
     let cache = CacheLimits { limit: args.cache_limit.as_u64(), memory: memory::available() / 4 };
-    if recipe.cache_frozen && recipe.unfreeze.frozen_blocks(depth) > 0 {
-        let limit = args.cache_limit;
+    if recipe.cache_frozen && recipe.num_train_epochs > 1 && recipe.unfreeze.frozen_blocks(depth) > 0 {
+        let limit = args.cache_limit.display().si();
         note(common, format!("Frozen blocks run once for each row; what they put out is kept, up to {limit}."));
     }
     // temporary files lie beside the run that is being written
@@ -340,9 +340,10 @@ impl Observer for Watcher<'_> {
 
 /// What the cache saved.
 fn cache_line(cache: &CacheReport) -> String {
+    let size = |bytes| ByteSize(bytes).display().si();
     let kept = match (cache.memory, cache.file) {
-        (memory, 0) => format!("{} in memory", ByteSize(memory)),
-        (memory, file) => format!("{} in memory, {} in a file", ByteSize(memory), ByteSize(file)),
+        (memory, 0) => format!("{} in memory", size(memory)),
+        (memory, file) => format!("{} in memory, {} in a file", size(memory), size(file)),
     };
     let problem = cache.problem.as_ref().map(|p| format!("; the file could not be written ({p})")).unwrap_or_default();
     format!(
@@ -381,7 +382,7 @@ fn report(
     }
     let rows = outcome.steps.len();
     line(format!("Trained {rows} steps in {:.1} s; epoch {} is the best.", outcome.train_seconds, outcome.best_epoch))?;
-    if let Some(cache) = &outcome.cache {
+    if let Some(cache) = outcome.cache.as_ref().filter(|cache| cache.rows_reused > 0 || cache.problem.is_some()) {
         line(cache_line(cache))?;
     }
     if let Some(hash) = frozen {

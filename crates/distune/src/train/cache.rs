@@ -80,8 +80,10 @@ impl FrozenCache {
         if !recipe.cache_frozen || frozen_blocks == 0 {
             return None;
         }
+        // a single epoch comes to no row again
+        let nothing = CacheLimits { limit: 0, memory: 0 };
         Some(Self {
-            limits: storage.cache,
+            limits: if recipe.num_train_epochs > 1 { storage.cache } else { nothing },
             directory: storage.directory.clone(),
             rows: (0..rows).map(|_| Place::Nowhere).collect(),
             file: None,

@@ -11,6 +11,8 @@ use crate::isa::{Isa, isa};
 
 /// Lanes, and words of each, that are transposed at once.
 const SQUARE: usize = 8;
+/// Lanes that are rounded at once where panels are wide.
+const WIDE: usize = 16;
 /// Lanes that one packing task handles, at least. From a transposed source: four cache lines of a row.
 const LANES_PER_TASK: usize = 32;
 const TRANSPOSED_LANES_PER_TASK: usize = 64;
@@ -183,7 +185,7 @@ fn pack_panels<const WIDTH: usize>(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => unsafe { pack_x86::pack_avx2(panels, source, precision) },
-        _ => source.pack(panels, precision, bf16s, bf16_pairs, transpose),
+        _ => source.pack(panels, precision, bf16s, bf16_pairs, bf16_pairs, transpose),
     }
 }
 
@@ -208,13 +210,15 @@ impl Source<'_> {
         precision: Precision,
         bf16s: impl Fn(&[[f32; 2]; SQUARE]) -> [u32; SQUARE],
         pairs: impl Fn([&[f32; SQUARE]; 2]) -> [u32; SQUARE],
+        wide_pairs: impl Fn([&[f32; WIDE]; 2]) -> [u32; WIDE],
         transpose: impl Fn(&Square) -> Square,
     ) {
         match (self.matrix.transposed, precision) {
             (false, Precision::F32) => self.lane_by_lane::<WIDTH, 1>(panels, f32s, transpose),
             (false, Precision::Bf16) => self.lane_by_lane::<WIDTH, 2>(panels, bf16s, transpose),
-            (true, Precision::F32) => self.k_by_k::<WIDTH, 1>(panels, |[x]| x.map(f32::to_bits)),
-            (true, Precision::Bf16) => self.k_by_k::<WIDTH, 2>(panels, pairs),
+            (true, Precision::F32) => self.k_by_k::<WIDTH, 1, SQUARE>(panels, |[x]| x.map(f32::to_bits)),
+            (true, Precision::Bf16) if WIDTH.is_multiple_of(WIDE) => self.k_by_k::<WIDTH, 2, WIDE>(panels, wide_pairs),
+            (true, Precision::Bf16) => self.k_by_k::<WIDTH, 2, SQUARE>(panels, pairs),
         }
     }
 
@@ -254,12 +258,12 @@ impl Source<'_> {
         }
     }
 
-    /// From a source where the values of all lanes at one k lie together.
+    /// From a source where the values of all lanes at one k lie together: converts `LANES` of them at once.
     #[inline(always)]
-    fn k_by_k<const WIDTH: usize, const PER_WORD: usize>(
+    fn k_by_k<const WIDTH: usize, const PER_WORD: usize, const LANES: usize>(
         self,
         panels: &mut [[u32; WIDTH]],
-        convert: impl Fn([&[f32; SQUARE]; PER_WORD]) -> [u32; SQUARE],
+        convert: impl Fn([&[f32; LANES]; PER_WORD]) -> [u32; LANES],
     ) {
         let Matrix { values, rows: lanes, .. } = self.matrix;
         let row = |k: usize| values.get(k * lanes + self.first..(k + 1) * lanes).unwrap_or_default();
@@ -287,17 +291,17 @@ impl Source<'_> {
 
 /// The words of all lanes of a panel at one k, from the rows of the values that they hold.
 #[inline(always)]
-fn lanes_at_k<const WIDTH: usize, const PER_WORD: usize>(
+fn lanes_at_k<const WIDTH: usize, const PER_WORD: usize, const LANES: usize>(
     packed: &mut [u32; WIDTH],
     rows: [&[f32]; PER_WORD],
-    convert: impl Fn([&[f32; SQUARE]; PER_WORD]) -> [u32; SQUARE],
+    convert: impl Fn([&[f32; LANES]; PER_WORD]) -> [u32; LANES],
 ) {
-    for l in (0..WIDTH).step_by(SQUARE) {
-        let mut lanes = [&[0.0; SQUARE]; PER_WORD];
+    for l in (0..WIDTH).step_by(LANES) {
+        let mut lanes = [&[0.0; LANES]; PER_WORD];
         for i in 0..PER_WORD {
             lanes[i] = &rows[i][l..].as_chunks().0[0];
         }
-        packed[l..l + SQUARE].copy_from_slice(&convert(lanes));
+        packed[l..l + LANES].copy_from_slice(&convert(lanes));
     }
 }
 
@@ -320,9 +324,9 @@ fn bf16s(values: &[[f32; 2]; SQUARE]) -> [u32; SQUARE] {
 
 /// The values of two ks as bf16, lane by lane, those of the first in the low halves.
 #[inline(always)]
-pub(super) fn bf16_pairs([low, high]: [&[f32; SQUARE]; 2]) -> [u32; SQUARE] {
-    let mut words = [0; SQUARE];
-    for lane in 0..SQUARE {
+pub(super) fn bf16_pairs<const LANES: usize>([low, high]: [&[f32; LANES]; 2]) -> [u32; LANES] {
+    let mut words = [0; LANES];
+    for lane in 0..LANES {
         words[lane] = bf16_pair([low[lane], high[lane]]);
     }
     words

@@ -8,12 +8,12 @@ use super::pack::{Source, Square, bf16_pairs};
 
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2")]
 pub(super) fn pack_avx512<const WIDTH: usize>(panels: &mut [[u32; WIDTH]], source: Source, precision: Precision) {
-    source.pack(panels, precision, |values| bf16s(values), bf16_pairs, |square| transpose(square));
+    source.pack(panels, precision, |values| bf16s(values), bf16_pairs, bf16_pairs, |square| transpose(square));
 }
 
 #[target_feature(enable = "avx2")]
 pub(super) fn pack_avx2<const WIDTH: usize>(panels: &mut [[u32; WIDTH]], source: Source, precision: Precision) {
-    source.pack(panels, precision, |values| bf16s(values), bf16_pairs, |square| transpose(square));
+    source.pack(panels, precision, |values| bf16s(values), bf16_pairs, bf16_pairs, |square| transpose(square));
 }
 
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2")]
@@ -23,6 +23,7 @@ pub(super) fn pack_avx512_bf16<const WIDTH: usize>(panels: &mut [[u32; WIDTH]], 
         precision,
         |values| hardware_bf16s(values),
         |rows| hardware_pairs(rows),
+        |rows| hardware_wide_pairs(rows),
         |square| transpose(square),
     );
 }
@@ -44,6 +45,26 @@ fn hardware_pairs([low, high]: [&[f32; 8]; 2]) -> [u32; 8] {
         let low: __m128i = transmute(_mm256_cvtneps_pbh(_mm256_loadu_ps(low.as_ptr())));
         let high: __m128i = transmute(_mm256_cvtneps_pbh(_mm256_loadu_ps(high.as_ptr())));
         transmute([_mm_unpacklo_epi16(low, high), _mm_unpackhi_epi16(low, high)])
+    }
+}
+
+/// As [`hardware_pairs`], for sixteen lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512bf16")]
+fn hardware_wide_pairs([low, high]: [&[f32; 16]; 2]) -> [u32; 16] {
+    // value i of the first row, then value i of the second one
+    let order = _mm512_add_epi32(
+        _mm512_set1_epi32(16 << 16),
+        _mm512_mullo_epi32(
+            _mm512_set1_epi32(1 << 16 | 1),
+            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+        ),
+    );
+    // SAFETY: a row has sixteen values, no alignment is needed, and vectors of equal size are converted.
+    unsafe {
+        let (low, high) = (_mm512_loadu_ps(low.as_ptr()), _mm512_loadu_ps(high.as_ptr()));
+        let rounded: __m512i = transmute(_mm512_cvtne2ps_pbh(high, low));
+        transmute(_mm512_permutexvar_epi16(order, rounded))
     }
 }
 

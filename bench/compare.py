@@ -122,7 +122,8 @@ def main():
                 pair = peer(directory, model, what, theirs), ours(directory, model, what, mine)
                 results[i].append(pair)
                 key = "peak_mb" if "memory" in what else "samples_per_s"
-                print(f"round {round + 1}: {model}, {what}: {pair[0][key]:.1f}, {pair[1][key]:.1f}", file=sys.stderr, flush=True)
+                note = f"round {round + 1}: {model}, {what}, {theirs} : {mine}"
+                print(note, f"{pair[0][key]:.1f}, {pair[1][key]:.1f}", sep=": ", file=sys.stderr, flush=True)
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of an {cpu}, {results[0][0][0]['versions']}, "
           f"`bench/compare.py`, medians of {a.rounds} rounds\n")

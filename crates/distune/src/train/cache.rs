@@ -185,3 +185,22 @@ fn read(file: Option<&mut File>, at: u64, values: &mut [f32]) -> std::io::Result
     bits.reinterpret_cast::<bf16>().convert_to_f32_slice(values);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that is full, or a directory that is gone, costs time and not the training.
+    #[test]
+    fn what_cannot_be_written_is_done_without() {
+        let limits = CacheLimits { limit: 1000, memory: 8 };
+        let (mut file, mut report) = (None, CacheReport::default());
+        let values = [bf16::ONE; 4];
+        let mut keep = || keep(limits, Path::new("/no/such/directory"), &mut file, &mut report, &values);
+        assert!(matches!(keep(), Place::Memory(_)));
+        assert!(matches!(keep(), Place::Nowhere));
+        assert!(matches!(keep(), Place::Nowhere));
+        assert_eq!((report.memory, report.file), (8, 0));
+        assert!(report.problem.is_some_and(|p| p.starts_with("/no/such/directory: ")), "says where");
+    }
+}

@@ -126,7 +126,7 @@ def main():
                 print(note, f"{pair[0][key]:.1f}, {pair[1][key]:.1f}", sep=": ", file=sys.stderr, flush=True)
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores of an {cpu}, {results[0][0][0]['versions']}, "
-          f"`bench/compare.py`, medians of {a.rounds} rounds\n")
+          f"`bench/compare.py --rounds {a.rounds} --steps {a.steps}`, medians\n")
     print("| model | work | Transformers | | distune | | ratio |")
     print("|---|---|---|---|---|---|---|")
     for i, (model, what, theirs, _, mine, _) in enumerate(lines):

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
+use anyhow::bail;
 use clap::Args;
-use distune::data::Batch;
-use distune::engine::{Cpu, Engine, OperationProfile, Targets, isa, peak, start_profile, stop_profile};
+use distune::Error;
+use distune::engine::{Cpu, Engine, OperationProfile, StepPart, Targets, isa, peak, start_profile, stop_profile};
 use distune::model::{Config, Model};
 use distune::train::{Recipe, Unfreeze};
 use rand::SeedableRng;
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
     let recipe = Recipe { unfreeze, ..Recipe::recommended() };
     let longest = args.length.or(args.max_length);
     let longest = longest.unwrap_or(recipe.max_seq_length.min(model.config.max_position_embeddings));
-    let recipe = Recipe { max_seq_length: longest, ..recipe };
+    let recipe = Recipe { max_seq_length: longest, per_device_train_batch_size: args.batch_size, ..recipe };
     recipe.check()?;
     unfreeze.check(model.config.n_layers)?;
     let tokenizer = sources::tokenizer(&files, &model.config, Some(longest))?;
@@ -100,6 +101,10 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
     let tokenization = [texts.len() as f64, tokens as f64].map(|n| n / tokenized.as_secs_f64());
     if let Some(length) = args.length {
         sequences = joined(&sequences, length);
+        if sequences.is_empty() {
+            let problem = format!("has fewer than {length} tokens in all its training texts");
+            bail!(Error::file(Path::new(&args.data), problem, "Choose a smaller --length, or more texts"));
+        }
     }
 
     let classes = model.config.labels.len() as u32;
@@ -141,23 +146,27 @@ fn measure(
     let mut rows = sequences.iter().cycle();
     for step in 1..=total {
         if stop::requested() {
-            return Err(
-                distune::Error::Interrupted { when: format!("after {} steps", step - 1), kept: "".into() }.into()
-            );
+            let when = format!("after step {} of {total}", step - 1);
+            return Err(Error::Interrupted { when, kept: "a measurement writes nothing".into() }.into());
         }
-        let batch = Batch::new(rows.by_ref().take(args.batch_size).map(Vec::as_slice));
+        let batch: Vec<&[u32]> = rows.by_ref().take(args.batch_size).map(Vec::as_slice).collect();
         // the labels do not matter for the speed
         let labels: Vec<u32> = (0..args.batch_size as u32).map(|row| row % classes).collect();
         if step == WARM_UP + 1 {
             start_profile();
         }
         let start = Instant::now();
-        engine.train_step(&batch, Targets::Classes(&labels), step as u64, recipe.learning_rate, &options);
+        for part in recipe.parts(&batch) {
+            let targets = Targets::Classes(&labels[part.sequences_before..][..part.sequences()]);
+            let part = StepPart { batch: &part, frozen: None, targets, total_weight: labels.len() as f64 };
+            engine.accumulate(part, step as u64, &options);
+        }
+        engine.update(step as u64, recipe.learning_rate, &options);
         let seconds = start.elapsed().as_secs_f64();
         if step > WARM_UP {
             measured.steps.push(seconds);
-            measured.rows += batch.sequences();
-            measured.tokens += batch.tokens();
+            measured.rows += batch.len();
+            measured.tokens += batch.iter().map(|sequence| sequence.len()).sum::<usize>();
             measured.peaks.push(peak(common.precision(), 3));
         }
         progress.set(step, total, String::new);

@@ -31,6 +31,8 @@ fn bench_refuses_what_it_cannot_measure() {
     assert_says(&fails("--unfreeze blocks:9"), &["unfreeze", "blocks:9", "2 blocks"]);
     assert_says(&fails("--length 1000"), &["at most 64"]);
     assert_says(&fails("--length 2"), &["3 or more"]);
+    sandbox.write("data/train.tsv", "text\tlabel\na film\t0\nthe plot\t1\n");
+    assert_says(&fails("--length 60"), &["data", "fewer than 60 tokens", "smaller --length"]);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
     bench/products.py [--rounds 3] [--python PYTHON]
 
-GFLOP/s for y = x · wᵀ + b, dx = dy · w and dw = dyᵀ · x with M rows, N outputs and K inputs. distune packs activations in every
-call, weights beforehand (as a step does, which packs them once); PyTorch gets operands in bf16 or f32 as they are.
+GFLOP/s for y = x · wᵀ + b, dx = dy · w and dw = dyᵀ · x with M rows, N outputs and K inputs. distune is given f32 and rounds and
+rearranges it in the call, as in a training step; PyTorch gets operands in bf16 or f32 as they are.
 """
 import argparse
 import json
@@ -44,9 +44,9 @@ print(json.dumps(out))
 def distune(shape):
     command = ["cargo", "run", "--release", "--quiet", "-p", "distune-kernels", "--example", "gemm_bench", "--", "1", shape]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    # use, precision, shape, peak, packed GFLOP/s and %, with packing GFLOP/s and %
-    found = (re.match(r"(\w+) (\w+) (\S+) +(\S+) +(\S+) +\d+% +(\S+) +\d+%", line) for line in lines)
-    return {f"{m[1]} {m[2]}": (float(m[6]), float(m[4])) for m in found if m and m[3] == shape}
+    # use, precision, shape, peak, GFLOP/s and %
+    found = (re.match(r"(\w+) (\w+) (\S+) +(\S+) +(\S+) +\d+%", line) for line in lines)
+    return {f"{m[1]} {m[2]}": (float(m[5]), float(m[4])) for m in found if m and m[3] == shape}
 
 
 def torch(shape):

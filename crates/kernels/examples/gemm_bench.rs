@@ -2,13 +2,13 @@
 //!
 //! `cargo run --release -p distune-kernels --example gemm_bench -- [threads] [filter,...]`
 //!
-//! One line a shape, use and precision: GFLOP/s with all operands packed beforehand, with the activations packed in
-//! every call (weights beforehand), the percentage of the peak, and the same for the `gemm` crate (f32). The best of several
-//! repetitions counts. `DISTUNE_ISA` chooses a lower level of instructions.
+//! One line a shape, use and precision: GFLOP/s as a training step multiplies (operands in f32, rounded and rearranged in the
+//! call), the percentage of the peak, and the same for the `gemm` crate (f32). The best of several repetitions counts.
+//! `DISTUNE_ISA` chooses a lower level of instructions.
 
 use std::time::Instant;
 
-use distune_kernels::{Epilogue, Left, Matrix, Precision, Right, multiply, peak};
+use distune_kernels::{Epilogue, Left, Matrix, Precision, multiply, peak};
 
 /// Repetitions of a measurement; the best counts.
 const REPETITIONS: usize = 7;
@@ -20,14 +20,11 @@ fn main() {
     let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(threads).build() else {
         return eprintln!("no thread pool");
     };
-    println!(
-        "{:34} {:>6} {:>7} {:>11} {:>11} {:>11}",
-        "use, precision, M x N x K", "peak", "packed", "", "+ packing", "gemm"
-    );
+    println!("{:34} {:>6} {:>11} {:>11}", "use, precision, M x N x K", "peak", "distune", "gemm");
     let mut shapes: Vec<[usize; 3]> = vec![[440, 768, 768], [440, 3072, 768], [440, 768, 3072], [2048, 768, 768]];
     shapes.extend([[2048, 3072, 768], [2048, 768, 3072]]);
     shapes.extend([[870, 384, 384], [870, 1152, 384], [870, 1536, 384], [870, 384, 1536]]);
-    shapes.extend([[32, 768, 768], [1, 768, 768]]);
+    shapes.extend([[106, 768, 768], [106, 3072, 768], [106, 768, 3072], [32, 768, 768], [1, 768, 768]]);
     for precision in [Precision::Bf16, Precision::F32] {
         for shape in shapes.clone() {
             for name in ["forward", "input", "weight"] {
@@ -51,27 +48,16 @@ fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3])
         "input" => (dy, w, Epilogue::Overwrite, [m, k, n]),
         _ => (dy.transposed(), x, Epilogue::Add, [n, k, m]),
     };
-    let (mut left, mut right) = (Left::default(), Right::default());
-    left.pack(a, precision);
-    right.pack(b, precision);
+    let mut left = Left::default();
     let mut c = vec![0.0; rows * columns];
     let operations = 2.0 * rows as f64 * columns as f64 * depth as f64;
     let calls = (1e7 / operations).ceil() as usize;
     let operations = operations * calls as f64;
-    let (mut best, mut best_packing, mut best_peer, mut best_peak) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
+    let (mut best, mut best_peer, mut best_peak) = (0.0_f64, 0.0_f64, 0.0_f64);
     for _ in 0..REPETITIONS {
         best_peak = best_peak.max(peak(precision, 1) / 1e9);
         best = best.max(rate(operations, || {
-            (0..calls).for_each(|_| multiply(&mut c, &left, &right, epilogue));
-        }));
-        best_packing = best_packing.max(rate(operations, || {
-            for _ in 0..calls {
-                left.pack(a, precision);
-                if name == "weight" {
-                    right.pack(b, precision);
-                }
-                multiply(&mut c, &left, &right, epilogue);
-            }
+            (0..calls).for_each(|_| multiply(&mut left, &mut c, a, b, precision, epilogue));
         }));
         if precision == Precision::F32 {
             best_peer =
@@ -80,7 +66,7 @@ fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3])
     }
     let cell = |rate: f64| format!("{rate:6.1} {:3.0}%", 100.0 * rate / best_peak);
     let peer = if best_peer > 0.0 { cell(best_peer) } else { String::new() };
-    println!("{title:34} {best_peak:6.1} {:>19} {:>11} {peer:>11}", cell(best), cell(best_packing));
+    println!("{title:34} {best_peak:6.1} {:>11} {peer:>11}", cell(best));
 }
 
 /// The same product by the `gemm` crate.

@@ -27,7 +27,7 @@ pub use attention::{Heads, attention, attention_backward};
 pub use dropout::{Dropout, Site};
 pub use embeddings::{embed, embed_backward};
 pub use gelu::{gelu, gelu_backward};
-pub use gemm::{Epilogue, Left, Matrix, Precision, Right, multiply, peak};
+pub use gemm::{Epilogue, Left, Matrix, Precision, multiply, peak};
 pub use isa::{Isa, isa};
 pub use layer_norm::{LAYER_NORM_EPSILON, layer_norm, layer_norm_backward};
 pub use loss::{LossOptions, Targets, loss, softmax};

@@ -3,18 +3,17 @@
 //! A layer has weights `w [N, K]` and a bias `b [N]`, as PyTorch stores them; M rows go through it.
 
 use crate::Real;
-use crate::gemm::{Epilogue, Left, Matrix, Precision, Right, multiply};
+use crate::gemm::{Epilogue, Left, Matrix, Precision, multiply};
 use crate::isa::{Isa, isa};
 use crate::parallel::{column_sums, rows_per_task};
 use crate::profile::{Operation, timer};
 use rayon::prelude::*;
 
-/// How linear layers multiply, with buffers that are used again from call to call.
+/// How linear layers multiply, with a buffer that is used again from call to call.
 #[derive(Debug, Default)]
 pub struct Products {
     precision: Precision,
     left: Left,
-    right: Right,
 }
 
 impl Products {
@@ -29,9 +28,7 @@ impl Products {
             // the crate knows more instruction sets than we do
             return multiply_unpacked(c, a, b, epilogue);
         }
-        self.left.pack(a, self.precision);
-        self.right.pack(b, self.precision);
-        multiply(c, &self.left, &self.right, epilogue);
+        multiply(&mut self.left, c, a, b, self.precision, epilogue);
     }
 }
 

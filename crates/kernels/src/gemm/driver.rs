@@ -1,113 +1,140 @@
 //! The loops around the innermost one: which task computes which tiles of the output.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::kernel::Kernel;
-use super::tile::Tile;
-use super::{Epilogue, Left, Right};
+use super::pack::{LeftWords, Panel};
+use super::tile::{Block, ROWS, Tile};
+use super::{Epilogue, Left, Matrix, Precision};
+use crate::isa::{Isa, isa};
 
-/// Words of the left operand that a task runs over again and again: they stay in the level-2 cache.
-const LEFT_WORDS: usize = 1 << 17;
-/// Tasks that each thread gets, if there is enough to do.
-const TASKS_PER_THREAD: usize = 4;
+/// Tasks that each thread should get: they come out even, and one thread may be slower.
+const TASKS_PER_THREAD: usize = 8;
+/// Row tiles of a task, at most: what it reads of the left operand again and again should stay in the level-3 cache.
+const MOST_TILES: usize = 128;
+/// Row tiles of a task, at least: every task arranges a panel of its own, which fewer rows would not pay for.
+const LEAST_TILES: usize = 16;
 /// Multiplications below which a task is not worth a thread of its own.
 const SMALL: usize = 1 << 17;
 
-/// `c [M, N] = left [M, K] · right [K, N]`, or as the epilogue says. Both operands are packed in one precision.
-pub fn multiply(c: &mut [f32], left: &Left, right: &Right, epilogue: Epilogue) {
-    multiply_with(Kernel::best(left.precision()), c, left, right, epilogue);
+thread_local! {
+    /// The panel that a thread multiplies with.
+    static PANEL: RefCell<Panel> = RefCell::default();
 }
 
-/// [`multiply`] with a given kernel.
-pub(super) fn multiply_with(kernel: Kernel, c: &mut [f32], left: &Left, right: &Right, epilogue: Epilogue) {
-    let ([m, k], [right_k, n]) = (left.shape(), right.shape());
+/// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says, with operands rounded to `precision`. `left` is a buffer, used
+/// again from product to product.
+pub fn multiply(left: &mut Left, c: &mut [f32], a: Matrix, b: Matrix, precision: Precision, epilogue: Epilogue) {
+    multiply_with(Kernel::best(precision), isa(), left, c, a, b, epilogue);
+}
+
+/// [`multiply`] with a given kernel, and the instructions of `isa` around it.
+pub(super) fn multiply_with(
+    kernel: Kernel,
+    isa: Isa,
+    left: &mut Left,
+    c: &mut [f32],
+    a: Matrix,
+    b: Matrix,
+    epilogue: Epilogue,
+) {
+    let ([m, k], [right_k, n]) = (a.shape(), b.shape());
     assert_eq!(k, right_k, "[{m}, {k}] x [{right_k}, {n}]");
     assert_eq!(Some(c.len()), m.checked_mul(n), "output of [{m}, {k}] x [{k}, {n}]");
-    assert!(left.precision() == right.precision() && kernel.precision() == left.precision(), "mixed precisions");
-    assert!(kernel.available(), "{kernel:?} is not available");
+    assert!(kernel.available() && isa.available(), "{kernel:?} or {isa:?} is not available");
     if let Epilogue::Bias(bias) = epilogue {
         assert_eq!(bias.len(), n, "bias of [{m}, {k}] x [{k}, {n}]");
     }
-    let product = Product { kernel, start: c.as_mut_ptr(), left, right, epilogue };
-    let (row_panels, column_panels) = (m.div_ceil(Left::ROWS), n.div_ceil(Right::COLUMNS));
-    let blocks = row_panels.div_ceil(panels_per_task(k, row_panels * column_panels));
-    let tasks = blocks * column_panels;
+    let words = k.div_ceil(kernel.precision().per_word());
+    let left = left.arrange(isa, a, kernel.precision());
+    let product = Product { kernel, isa, start: c.as_mut_ptr(), shape: [m, n], words, left, right: b, epilogue };
+    let (row_tiles, panels) = (m.div_ceil(ROWS), n.div_ceil(Panel::COLUMNS));
+    let wanted = (TASKS_PER_THREAD * rayon::current_num_threads()).div_ceil(panels.max(1));
+    let blocks = wanted.min(row_tiles / LEAST_TILES).max(row_tiles.div_ceil(MOST_TILES)).max(1);
+    let tasks = blocks * panels;
     let least = SMALL.div_ceil((m * n * k / tasks.max(1)).max(1));
     (0..tasks).into_par_iter().with_min_len(least).with_max_len(least).for_each(|task| {
-        let (block, column_panel) = (task / column_panels, task % column_panels);
-        let row_panels = block * row_panels / blocks..(block + 1) * row_panels / blocks;
-        // SAFETY: the kernel is available and the shapes fit, by the assertions; no other task has these row panels
-        // of this column panel.
-        unsafe { product.column(row_panels, column_panel) };
+        let (block, panel) = (task / panels, task % panels);
+        let row_tiles = block * row_tiles / blocks..(block + 1) * row_tiles / blocks;
+        // SAFETY: the kernel is available and the shapes fit, by the assertions; no other task has these row tiles of
+        // this panel.
+        PANEL.with_borrow_mut(|buffer| unsafe { product.panel(row_tiles, panel, buffer) });
     });
-}
-
-/// Row panels that one task computes, at most: few enough for the cache, and for all threads to get several tasks.
-/// The bits do not depend on it.
-fn panels_per_task(k: usize, tiles: usize) -> usize {
-    let cached = (LEFT_WORDS / (Left::ROWS * k.max(1))).clamp(4, 16);
-    cached.min(tiles / (TASKS_PER_THREAD * rayon::current_num_threads())).max(1)
 }
 
 /// A multiplication, several tasks of which write the output at once.
 struct Product<'a> {
     kernel: Kernel,
-    /// The output, row-major, of as many rows as `left` and as many columns as `right`.
+    isa: Isa,
+    /// The output, row-major.
     start: *mut f32,
-    left: &'a Left,
-    right: &'a Right,
+    /// Its rows and columns.
+    shape: [usize; 2],
+    /// Words along K.
+    words: usize,
+    left: LeftWords<'a>,
+    right: Matrix<'a>,
     epilogue: Epilogue<'a>,
 }
 
-// SAFETY: the output is only accessed in `column`, whose callers promise that no two tasks have the same elements.
+// SAFETY: the output is only accessed in `panel`, whose callers promise that no two tasks have the same elements.
 unsafe impl Sync for Product<'_> {}
 
 impl Product<'_> {
-    /// Computes these row panels of a column panel.
+    /// Computes these row tiles of a panel of 48 columns.
     ///
     /// # Safety
     ///
     /// They exist, nobody else has them, and the kernel is available.
-    unsafe fn column(&self, row_panels: Range<usize>, column_panel: usize) {
-        let words = self.right.panel(column_panel).len();
-        let blocks = words.div_ceil(self.kernel.depth()).max(1);
+    unsafe fn panel(&self, row_tiles: Range<usize>, panel: usize, buffer: &mut Panel) {
+        let blocks = self.words.div_ceil(self.kernel.depth()).max(1);
+        let stretch = |block| block * self.words / blocks..(block + 1) * self.words / blocks;
+        let first = panel * Panel::COLUMNS;
         for block in 0..blocks {
-            let depth = block * words / blocks..(block + 1) * words / blocks;
+            let depth = stretch(block);
+            let right = buffer.arrange(self.isa, self.right, self.kernel.precision(), first, depth.clone());
             let epilogue = if block == 0 { self.epilogue } else { Epilogue::Add };
-            for row_panel in row_panels.clone() {
+            for tile in row_tiles.clone() {
                 // SAFETY: passed on.
-                unsafe { self.tile(row_panel, column_panel, depth.clone(), epilogue) };
+                unsafe { self.tile(tile, first, depth.start, right, epilogue) };
             }
         }
     }
 
-    /// Computes a tile, summed over a stretch of K.
+    /// Computes a tile, summed over a stretch of K that begins with word `word`.
     ///
     /// # Safety
     ///
-    /// See [`Self::column`].
-    unsafe fn tile(&self, row_panel: usize, column_panel: usize, depth: Range<usize>, epilogue: Epilogue) {
-        let (left, right) = (&self.left.panel(row_panel)[depth.clone()], &self.right.panel(column_panel)[depth]);
-        let ([m, _], [_, stride]) = (self.left.shape(), self.right.shape());
-        let (row, column) = (row_panel * Left::ROWS, column_panel * Right::COLUMNS);
-        let (rows, columns) = (Left::ROWS.min(m - row), Right::COLUMNS.min(stride - column));
+    /// See [`Self::panel`].
+    unsafe fn tile(
+        &self,
+        tile: usize,
+        column: usize,
+        word: usize,
+        right: &[[u32; Panel::COLUMNS]],
+        epilogue: Epilogue,
+    ) {
+        let ([m, stride], row) = (self.shape, tile * ROWS);
+        let (rows, columns) = (ROWS.min(m - row), Panel::COLUMNS.min(stride - column));
+        let block = Block { left: self.left.operand(row, word), right };
         // SAFETY: row < m and column < stride, the output's rows and columns.
         let start = unsafe { self.start.add(row * stride + column) };
         let epilogue = match epilogue {
             Epilogue::Bias(bias) => Epilogue::Bias(&bias[column..][..columns]),
             other => other,
         };
-        if columns == Right::COLUMNS {
-            // SAFETY: these rows and columns of the output exist and are this task's own.
-            return unsafe { self.kernel.run(left, right, &Tile { start, stride, rows, epilogue }) };
+        if columns == Panel::COLUMNS {
+            // SAFETY: these rows and columns of the output exist and are this task's own; the left operand has these rows.
+            return unsafe { self.kernel.run(block, &Tile { start, stride, rows, epilogue }) };
         }
-        let mut product = [0.0; Left::ROWS * Right::COLUMNS];
-        let tile = Tile { start: product.as_mut_ptr(), stride: Right::COLUMNS, rows, epilogue: Epilogue::Overwrite };
-        // SAFETY: `product` is a whole tile.
-        unsafe { self.kernel.run(left, right, &tile) };
-        for (r, product) in product.chunks_exact(Right::COLUMNS).take(rows).enumerate() {
+        let mut product = [0.0; ROWS * Panel::COLUMNS];
+        let tile = Tile { start: product.as_mut_ptr(), stride: Panel::COLUMNS, rows, epilogue: Epilogue::Overwrite };
+        // SAFETY: `product` is a whole tile; the left operand has these rows.
+        unsafe { self.kernel.run(block, &tile) };
+        for (r, product) in product.chunks_exact(Panel::COLUMNS).take(rows).enumerate() {
             // SAFETY: row + r < m and column + columns <= stride; the elements are this task's own.
             let c = unsafe { std::slice::from_raw_parts_mut(start.add(r * stride), columns) };
             match epilogue {

@@ -1,8 +1,8 @@
 //! The innermost loops to choose from.
 
+use super::Precision;
 use super::portable;
 use super::tile::{Block, SUMS, Small, Tile};
-use super::{Left, Precision, Right};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512, avx512_bf16};
 use crate::isa::{Isa, isa};
@@ -120,10 +120,9 @@ impl Kernel {
     ///
     /// # Safety
     ///
-    /// The kernel is available, and `tile` may be written (see [`Tile`]).
+    /// The kernel is available, `tile` may be written (see [`Tile`]), and the left operand has its rows.
     #[inline]
-    pub(super) unsafe fn run(self, left: &[[u32; Left::ROWS]], right: &[[u32; Right::COLUMNS]], tile: &Tile) {
-        let block = Block { left, right };
+    pub(super) unsafe fn run(self, block: Block, tile: &Tile) {
         // SAFETY: what the callees ask for is what the caller promises.
         unsafe {
             match self {

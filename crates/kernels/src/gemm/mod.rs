@@ -1,17 +1,16 @@
-//! Packed, cache-blocked matrix multiplication in f32 or bf16, always summed in f32. The linear layers call it.
-//!
-//! `c [M, N] = a [M, K] · b [K, N]`: [`Left`] and [`Right`] hold `a` and `b` rearranged for the innermost loop, so
-//! that an operand that is used again (a weight matrix: in every call of a step) is rearranged once:
+//! Cache-blocked matrix multiplication in f32 or bf16, always summed in f32. The linear layers call it.
 //!
 //! ```text
-//! for each block of row panels, for each column panel of c     (one task each, on any thread)      driver.rs
-//!   for each block of K                                        (in order; later blocks add to c)   driver.rs
-//!     for each row panel: an 8 x 48 tile of c in registers     (K innermost)                       tile.rs
+//! arrange a for the innermost loop                            (all threads)                         pack.rs
+//! for each block of rows, for each panel of 48 columns of c   (one task each, on any thread)        driver.rs
+//!   for each stretch of K                                     (in order; later ones add to c)       driver.rs
+//!     arrange that part of b in the thread's cache                                                  pack.rs
+//!     for each 8 rows: an 8 x 48 tile of c in registers       (K innermost)                         tile.rs
 //! ```
 //!
-//! The packed form is the same for every CPU; only the innermost tile is compiled per instruction set (`avx512.rs`,
-//! `avx512_bf16.rs`, `avx2.rs`, `portable.rs`). Every element of `c` is summed in one order, whatever the number of
-//! threads.
+//! What is arranged is the same for every CPU; only the innermost tile, rounding and transposing are compiled per instruction
+//! set (`avx512.rs`, `avx512_bf16.rs`, `avx2.rs`, `portable.rs`, `pack_x86.rs`). Every element of `c` is summed in one order,
+//! whatever the number of threads.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -32,7 +31,7 @@ mod tile;
 
 pub use driver::multiply;
 pub(crate) use kernel::small;
-pub use pack::{Left, Matrix, Right};
+pub use pack::{Left, Matrix};
 pub use peak::peak;
 pub(crate) use tile::Small;
 

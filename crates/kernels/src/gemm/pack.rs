@@ -1,21 +1,31 @@
-//! Packing: an operand is cut into panels of a few lanes (rows of the left operand, columns of the right one), and
-//! in a panel the words of all its lanes at one k are neighbours. A word is an f32, or a pair of bf16 (k and k + 1,
-//! the first in the low half). Lanes and ks that are missing at the edges are zeros.
+//! What the innermost loop reads. A word is an f32, or a pair of bf16 (k and k + 1, the first in the low half); ks that are
+//! missing at the end are zeros.
+//!
+//! The left operand is arranged once a product, on all threads ([`Left`]): a row-major source keeps its order and is only
+//! rounded (f32 is read where it lies); a transposed one is cut into groups of sixteen lanes (rows of the operand), where the
+//! words of all lanes at one k are neighbours.
+//!
+//! The right operand is arranged a stretch of a panel of 48 columns at a time, by the task that multiplies it, in a buffer that
+//! stays in the thread's cache ([`Panel`]): so a weight matrix is read from memory once, and its rounded form is never
+//! written there.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::Precision;
+use super::tile::Operand;
+use crate::isa::Isa;
+
 #[cfg(target_arch = "x86_64")]
 use super::pack_x86;
-use crate::isa::{Isa, isa};
 
-/// Lanes, and words of each, that are transposed at once.
-const SQUARE: usize = 8;
-/// Lanes that are rounded at once where panels are wide.
-const WIDE: usize = 16;
-/// Lanes that one packing task handles, at least. From a transposed source: four cache lines of a row.
-const LANES_PER_TASK: usize = 32;
-const TRANSPOSED_LANES_PER_TASK: usize = 64;
+/// Lanes, and words of each, that are arranged at once.
+pub(super) const SQUARE: usize = 16;
+/// Rows, or lanes of a transposed source (four cache lines of each of its rows), that one task arranges.
+const LANES_PER_TASK: usize = 64;
+/// Sixteen words: a cache line, and a vector of 512 bits.
+pub(super) type Words = [u32; SQUARE];
 
 /// A matrix as it lies in memory, or its transpose.
 #[derive(Clone, Copy, Debug)]
@@ -50,292 +60,344 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// A packed left operand `[M, K]`. Its buffer is used again when it is packed anew.
-#[derive(Clone, Debug, Default)]
-pub struct Left(Panels<{ Left::ROWS }>);
-
-impl Left {
-    /// Rows in a panel.
-    pub(super) const ROWS: usize = 8;
-
-    /// Packs the matrix `[M, K]`, on all threads.
-    pub fn pack(&mut self, matrix: Matrix, precision: Precision) {
-        self.pack_with(isa(), matrix, precision);
-    }
-
-    pub(super) fn pack_with(&mut self, isa: Isa, matrix: Matrix, precision: Precision) {
-        self.0.pack(isa, matrix, precision);
-    }
-
-    /// \[M, K\]
-    pub fn shape(&self) -> [usize; 2] {
-        [self.0.lanes, self.0.depth]
-    }
-
-    /// What it was packed to.
-    pub fn precision(&self) -> Precision {
-        self.0.precision
-    }
-
-    pub(super) fn panel(&self, index: usize) -> &[[u32; Self::ROWS]] {
-        self.0.panel(index)
-    }
-}
-
-/// A packed right operand `[K, N]`. Its buffer is used again when it is packed anew.
-#[derive(Clone, Debug, Default)]
-pub struct Right(Panels<{ Right::COLUMNS }>);
-
-impl Right {
-    /// Columns in a panel.
-    pub(super) const COLUMNS: usize = 48;
-
-    /// Packs the matrix `[K, N]`, on all threads.
-    pub fn pack(&mut self, matrix: Matrix, precision: Precision) {
-        self.pack_with(isa(), matrix, precision);
-    }
-
-    pub(super) fn pack_with(&mut self, isa: Isa, matrix: Matrix, precision: Precision) {
-        self.0.pack(isa, matrix.transposed(), precision);
-    }
-
-    /// \[K, N\]
-    pub fn shape(&self) -> [usize; 2] {
-        [self.0.depth, self.0.lanes]
-    }
-
-    /// What it was packed to.
-    pub fn precision(&self) -> Precision {
-        self.0.precision
-    }
-
-    pub(super) fn panel(&self, index: usize) -> &[[u32; Self::COLUMNS]] {
-        self.0.panel(index)
-    }
-}
-
 /// A cache line of words; only for its alignment.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Line([u32; Line::WORDS]);
+pub(super) struct Line(Words);
 
-impl Line {
-    const WORDS: usize = 16;
+/// Makes room for `words` words, a multiple of a line. What was there stays.
+fn room(lines: &mut Vec<Line>, words: usize) -> &mut [Words] {
+    let needed = words / SQUARE;
+    if lines.len() < needed {
+        lines.resize(needed, Line([0; SQUARE]));
+    }
+    // SAFETY: a line is nothing but its words, and `lines` is initialized and borrowed mutably.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), needed) }
 }
 
-/// Panels of `WIDTH` lanes, a multiple of `SQUARE`.
-#[derive(Clone, Debug, Default)]
-struct Panels<const WIDTH: usize> {
-    lines: Vec<Line>,
-    lanes: usize,
-    depth: usize,
-    precision: Precision,
+/// How an instruction set rounds and transposes.
+pub(super) trait Rounding {
+    /// The words of sixteen values, or thirty-two, that are neighbours along K.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has the instructions, and the caller is compiled for them; likewise for all below.
+    unsafe fn along<const PER_WORD: usize>(values: &[[f32; PER_WORD]; SQUARE]) -> Words;
+    /// The words of sixteen lanes from their values at the ks of a word.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::along`].
+    unsafe fn across<const PER_WORD: usize>(values: [&[f32; SQUARE]; PER_WORD]) -> Words;
+    /// Exchanges rows and columns.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::along`].
+    unsafe fn transpose(square: &mut [Words; SQUARE]);
 }
 
-impl<const WIDTH: usize> Panels<WIDTH> {
-    /// Words of a lane.
-    fn words(&self) -> usize {
-        self.depth.div_ceil(self.precision.per_word())
-    }
-
-    fn panel(&self, index: usize) -> &[[u32; WIDTH]] {
-        // SAFETY: a line is nothing but its words, and `lines` is initialized.
-        let words: &[u32] =
-            unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * Line::WORDS) };
-        &words.as_chunks().0[index * self.words()..][..self.words()]
-    }
-
-    /// Packs a matrix of lanes as rows and K as columns. The buffer grows, and never shrinks.
-    fn pack(&mut self, isa: Isa, matrix: Matrix, precision: Precision) {
-        (self.lanes, self.depth, self.precision) = (matrix.rows, matrix.columns, precision);
-        let (panels, words) = (self.lanes.div_ceil(WIDTH), self.words());
-        let lines = (panels * words * WIDTH).div_ceil(Line::WORDS);
-        if self.lines.len() < lines {
-            self.lines.resize(lines, Line([0; Line::WORDS]));
+/// Compiles a call of a generic function for the instructions in use.
+macro_rules! dispatch {
+    ($isa:expr, $function:ident::<$per_word:literal>($($argument:expr),*)) => {
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the levels are only those that this CPU has, and all of them include AVX2.
+            Isa::Avx512Bf16 => unsafe { pack_x86::avx512_bf16(#[inline(always)] || $function::<pack_x86::Avx512Bf16, $per_word>($($argument),*)) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx512 => unsafe { pack_x86::avx512(#[inline(always)] || $function::<pack_x86::Avx512, $per_word>($($argument),*)) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx2 => unsafe { pack_x86::avx2(#[inline(always)] || $function::<pack_x86::Avx2, $per_word>($($argument),*)) },
+            // SAFETY: no special instructions are needed.
+            _ => unsafe { $function::<Portable, $per_word>($($argument),*) },
         }
-        let len = self.lines.len() * Line::WORDS;
-        // SAFETY: a line is nothing but its words, and `lines` is initialized and borrowed mutably.
-        let all: &mut [u32] = unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) };
-        let lanes_per_task = if matrix.transposed { TRANSPOSED_LANES_PER_TASK } else { LANES_PER_TASK };
-        let per_task = lanes_per_task / WIDTH.min(lanes_per_task);
-        let rows = &mut all.as_chunks_mut().0[..panels * words];
-        rows.par_chunks_mut((per_task * words).max(1)).enumerate().for_each(|(task, panels)| {
-            pack_panels::<WIDTH>(isa, panels, words, matrix, task * per_task * WIDTH, precision);
-        });
+    };
+}
+
+/// A left operand `[M, K]`, arranged. The buffer is used again from product to product.
+#[derive(Clone, Debug, Default)]
+pub struct Left(Vec<Line>);
+
+/// The words of an arranged left operand: groups of lanes, `words` words a lane.
+#[derive(Clone, Copy)]
+pub(super) struct LeftWords<'a> {
+    values: &'a [u32],
+    /// Lanes whose words at one k are neighbours.
+    group: usize,
+    /// From lane to lane, or from group to group in a group's lanes.
+    stride: usize,
+}
+
+impl LeftWords<'_> {
+    /// Where the innermost loop reads row `row` from word `word` on.
+    pub(super) fn operand(&self, row: usize, word: usize) -> Operand {
+        let at = row / self.group * self.group * self.stride + word * self.group + row % self.group;
+        let strides = [if self.group == 1 { self.stride } else { 1 }, self.group];
+        // when K is 0 there is nothing, and nothing is read
+        Operand { start: self.values.get(at..).unwrap_or_default().as_ptr(), strides }
     }
 }
 
-/// Packs the panels that begin with lane `first`; each has `words` rows.
-fn pack_panels<const WIDTH: usize>(
-    isa: Isa,
-    panels: &mut [[u32; WIDTH]],
-    words: usize,
+impl Left {
+    /// Arranges the matrix, on all threads.
+    pub(super) fn arrange<'a>(&'a mut self, isa: Isa, matrix: Matrix<'a>, precision: Precision) -> LeftWords<'a> {
+        let Matrix { values, rows: lanes, columns: depth, transposed } = matrix;
+        let words = depth.div_ceil(precision.per_word());
+        if transposed {
+            let groups = room(&mut self.0, (lanes.div_ceil(SQUARE) * words) * SQUARE);
+            let per_task = LANES_PER_TASK / SQUARE;
+            groups.par_chunks_mut((per_task * words).max(1)).enumerate().for_each(|(task, groups)| {
+                let first = task * per_task * SQUARE;
+                match precision {
+                    Precision::F32 => dispatch!(isa, groups_across::<1>(groups, matrix, first, words)),
+                    Precision::Bf16 => dispatch!(isa, groups_across::<2>(groups, matrix, first, words)),
+                }
+            });
+            return LeftWords { values: groups.as_flattened(), group: SQUARE, stride: words };
+        }
+        if precision == Precision::F32 {
+            // SAFETY: every f32 is a u32, of the same size and alignment.
+            let values = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) };
+            return LeftWords { values, group: 1, stride: depth };
+        }
+        // an odd number of lines from row to row spreads the rows over the cache
+        let lines = words.div_ceil(SQUARE) | 1;
+        let rows = room(&mut self.0, lanes * lines * SQUARE);
+        rows.par_chunks_mut(LANES_PER_TASK * lines).enumerate().for_each(|(task, rows)| {
+            let values = &values[task * LANES_PER_TASK * depth..];
+            dispatch!(isa, rows_along::<2>(rows, values, depth, lines));
+        });
+        LeftWords { values: rows.as_flattened(), group: 1, stride: lines * SQUARE }
+    }
+}
+
+/// Rounds rows of `depth` values to rows of `lines` lines.
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn rows_along<R: Rounding, const PER_WORD: usize>(
+    rows: &mut [Words],
+    values: &[f32],
+    depth: usize,
+    lines: usize,
+) {
+    for (row, values) in rows.chunks_exact_mut(lines).zip(values.chunks_exact(depth.max(1))) {
+        let (words, rest) = values.as_chunks::<PER_WORD>();
+        let (squares, words) = words.as_chunks::<SQUARE>();
+        for (line, square) in row.iter_mut().zip(squares) {
+            // SAFETY: passed on.
+            *line = unsafe { R::along(square) };
+        }
+        if let Some(line) = row.get_mut(squares.len()) {
+            let mut last = [[0.0; PER_WORD]; SQUARE];
+            last[..words.len()].copy_from_slice(words);
+            last.as_flattened_mut()[words.len() * PER_WORD..][..rest.len()].copy_from_slice(rest);
+            // SAFETY: passed on.
+            *line = unsafe { R::along(&last) };
+        }
+    }
+}
+
+/// Groups of sixteen lanes, `words` words each, from lane `first` on.
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn groups_across<R: Rounding, const PER_WORD: usize>(
+    groups: &mut [Words],
     matrix: Matrix,
     first: usize,
-    precision: Precision,
-) {
-    let source = Source { matrix, first, words };
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the levels are only those that this CPU has, and all of them include AVX2.
-        Isa::Avx512Bf16 => unsafe { pack_x86::pack_avx512_bf16(panels, source, precision) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Isa::Avx512 => unsafe { pack_x86::pack_avx512(panels, source, precision) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Isa::Avx2 => unsafe { pack_x86::pack_avx2(panels, source, precision) },
-        _ => source.pack(panels, precision, bf16s, bf16_pairs, bf16_pairs, transpose),
-    }
-}
-
-/// Where the words of some panels come from.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    /// Lanes as rows, K as columns.
-    matrix: Matrix<'a>,
-    /// The first lane.
-    first: usize,
-    /// Words of a lane.
     words: usize,
-}
-
-pub(super) type Square = [[u32; SQUARE]; SQUARE];
-
-impl Source<'_> {
-    #[inline(always)]
-    pub(super) fn pack<const WIDTH: usize>(
-        self,
-        panels: &mut [[u32; WIDTH]],
-        precision: Precision,
-        bf16s: impl Fn(&[[f32; 2]; SQUARE]) -> [u32; SQUARE],
-        pairs: impl Fn([&[f32; SQUARE]; 2]) -> [u32; SQUARE],
-        wide_pairs: impl Fn([&[f32; WIDE]; 2]) -> [u32; WIDE],
-        transpose: impl Fn(&Square) -> Square,
-    ) {
-        match (self.matrix.transposed, precision) {
-            (false, Precision::F32) => self.lane_by_lane::<WIDTH, 1>(panels, f32s, transpose),
-            (false, Precision::Bf16) => self.lane_by_lane::<WIDTH, 2>(panels, bf16s, transpose),
-            (true, Precision::F32) => self.k_by_k::<WIDTH, 1, SQUARE>(panels, |[x]| x.map(f32::to_bits)),
-            (true, Precision::Bf16) if WIDTH.is_multiple_of(WIDE) => self.k_by_k::<WIDTH, 2, WIDE>(panels, wide_pairs),
-            (true, Precision::Bf16) => self.k_by_k::<WIDTH, 2, SQUARE>(panels, pairs),
+) {
+    let count = groups.len() / words.max(1);
+    for w in 0..words {
+        for g in 0..count {
+            let values = at_word::<PER_WORD>(matrix, first + g * SQUARE, w);
+            // SAFETY: passed on.
+            groups[g * words + w] = unsafe { word_across::<R, PER_WORD>(values) };
         }
     }
+}
 
-    /// From a source where each lane's values lie together, `PER_WORD` to a word: transposes square after square.
-    #[inline(always)]
-    fn lane_by_lane<const WIDTH: usize, const PER_WORD: usize>(
-        self,
-        panels: &mut [[u32; WIDTH]],
-        convert: impl Fn(&[[f32; PER_WORD]; SQUARE]) -> [u32; SQUARE],
-        transpose: impl Fn(&Square) -> Square,
-    ) {
-        let Matrix { values, rows: lanes, columns: depth, .. } = self.matrix;
-        let row = |lane: usize| if lane < lanes { &values[lane * depth..][..depth] } else { &[] };
-        for (p, panel) in panels.chunks_exact_mut(self.words).enumerate() {
-            for lane in (0..WIDTH).step_by(SQUARE) {
-                let mut rows: [&[f32]; SQUARE] = std::array::from_fn(|r| row(self.first + p * WIDTH + lane + r));
-                for packed in panel.chunks_mut(SQUARE) {
-                    // loops, not `map`: in a function of the standard library `convert` would not be inlined
-                    let mut square = [[0; SQUARE]; SQUARE];
-                    if rows.iter().all(|row| row.len() >= SQUARE * PER_WORD) {
-                        for r in 0..SQUARE {
-                            square[r] = convert(&rows[r].as_chunks().0.as_chunks().0[0]);
-                            rows[r] = &rows[r][SQUARE * PER_WORD..];
-                        }
+/// The values of lanes from `lane` on at the ks of word `w`, of a matrix whose lanes lie together; nothing beyond its end.
+#[inline(always)]
+fn at_word<'a, const PER_WORD: usize>(matrix: Matrix<'a>, lane: usize, w: usize) -> [&'a [f32]; PER_WORD] {
+    let lanes = matrix.rows;
+    std::array::from_fn(|i| {
+        let k = w * PER_WORD + i;
+        if k < matrix.columns { &matrix.values[k * lanes + lane.min(lanes)..(k + 1) * lanes] } else { &[] }
+    })
+}
+
+/// A word of sixteen lanes, with zeros for what is missing.
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn word_across<R: Rounding, const PER_WORD: usize>(values: [&[f32]; PER_WORD]) -> Words {
+    let mut edge = [[0.0; SQUARE]; PER_WORD];
+    let mut whole = [&[0.0; SQUARE]; PER_WORD];
+    for ((whole, edge), values) in whole.iter_mut().zip(&mut edge).zip(values) {
+        *whole = match values.first_chunk() {
+            Some(values) => values,
+            None => {
+                edge[..values.len()].copy_from_slice(values);
+                edge
+            }
+        };
+    }
+    // SAFETY: passed on.
+    unsafe { R::across(whole) }
+}
+
+/// A stretch along K of a panel of 48 columns of the right operand.
+#[derive(Default)]
+pub(super) struct Panel(Vec<Line>);
+
+impl Panel {
+    /// Columns.
+    pub(super) const COLUMNS: usize = 48;
+
+    /// Arranges these words of the 48 columns of `matrix [K, N]` that begin with `first`.
+    pub(super) fn arrange(
+        &mut self,
+        isa: Isa,
+        matrix: Matrix,
+        precision: Precision,
+        first: usize,
+        words: Range<usize>,
+    ) -> &[[u32; Self::COLUMNS]] {
+        let panel = room(&mut self.0, words.len() * Self::COLUMNS).as_flattened_mut().as_chunks_mut().0;
+        // lanes as rows
+        let matrix = matrix.transposed();
+        match (matrix.transposed, precision) {
+            (true, Precision::F32) => dispatch!(isa, panel_across::<1>(panel, matrix, first, words)),
+            (true, Precision::Bf16) => dispatch!(isa, panel_across::<2>(panel, matrix, first, words)),
+            (false, Precision::F32) => dispatch!(isa, panel_along::<1>(panel, matrix, first, words)),
+            (false, Precision::Bf16) => dispatch!(isa, panel_along::<2>(panel, matrix, first, words)),
+        }
+        panel
+    }
+}
+
+/// A panel from a source where the values of all lanes at one k lie together.
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn panel_across<R: Rounding, const PER_WORD: usize>(
+    panel: &mut [[u32; Panel::COLUMNS]],
+    matrix: Matrix,
+    first: usize,
+    words: Range<usize>,
+) {
+    for (w, packed) in words.zip(panel) {
+        for (g, packed) in packed.as_chunks_mut::<SQUARE>().0.iter_mut().enumerate() {
+            let values = at_word::<PER_WORD>(matrix, first + g * SQUARE, w);
+            // SAFETY: passed on.
+            *packed = unsafe { word_across::<R, PER_WORD>(values) };
+        }
+    }
+}
+
+/// A panel from a source where each lane's values lie together: transposes square after square.
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn panel_along<R: Rounding, const PER_WORD: usize>(
+    panel: &mut [[u32; Panel::COLUMNS]],
+    matrix: Matrix,
+    first: usize,
+    words: Range<usize>,
+) {
+    let Matrix { values, rows: lanes, columns: depth, .. } = matrix;
+    for lane in (0..Panel::COLUMNS).step_by(SQUARE) {
+        let row = |l: usize| match first + lane + l {
+            row if row < lanes => &values[row * depth..][..depth][words.start * PER_WORD..],
+            _ => &[],
+        };
+        let mut rows: [&[f32]; SQUARE] = std::array::from_fn(row);
+        for packed in panel.chunks_mut(SQUARE) {
+            let mut square = [[0; SQUARE]; SQUARE];
+            for (square, row) in square.iter_mut().zip(&mut rows) {
+                let part = SQUARE * PER_WORD;
+                // SAFETY: passed on.
+                unsafe {
+                    if let Some((values, rest)) = row.split_at_checked(part) {
+                        *square = R::along::<PER_WORD>(&values.as_chunks().0.as_chunks().0[0]);
+                        *row = rest;
                     } else {
                         // the last words, or a missing lane
-                        for r in 0..SQUARE {
-                            square[r] = convert(&padded(rows[r]));
-                            rows[r] = rows[r].get(SQUARE * PER_WORD..).unwrap_or_default();
-                        }
-                    }
-                    for (packed, row) in packed.iter_mut().zip(transpose(&square)) {
-                        packed[lane..lane + SQUARE].copy_from_slice(&row);
+                        let mut last = [[0.0; PER_WORD]; SQUARE];
+                        last.as_flattened_mut()[..row.len()].copy_from_slice(row);
+                        *square = R::along(&last);
+                        *row = &[];
                     }
                 }
             }
+            // SAFETY: passed on.
+            unsafe { R::transpose(&mut square) };
+            for (packed, square) in packed.iter_mut().zip(square) {
+                packed[lane..lane + SQUARE].copy_from_slice(&square);
+            }
         }
     }
+}
 
-    /// From a source where the values of all lanes at one k lie together: converts `LANES` of them at once.
+/// On any CPU.
+pub(super) struct Portable;
+
+// SAFETY of the methods: no special instructions are needed.
+impl Rounding for Portable {
     #[inline(always)]
-    fn k_by_k<const WIDTH: usize, const PER_WORD: usize, const LANES: usize>(
-        self,
-        panels: &mut [[u32; WIDTH]],
-        convert: impl Fn([&[f32; LANES]; PER_WORD]) -> [u32; LANES],
-    ) {
-        let Matrix { values, rows: lanes, .. } = self.matrix;
-        let row = |k: usize| values.get(k * lanes + self.first..(k + 1) * lanes).unwrap_or_default();
-        let panel_count = panels.len() / self.words;
-        for w in 0..self.words {
-            let mut rows: [&[f32]; PER_WORD] = std::array::from_fn(|i| row(w * PER_WORD + i));
-            for p in 0..panel_count {
-                let packed = &mut panels[p * self.words + w];
-                if rows.iter().all(|row| row.len() >= WIDTH) {
-                    lanes_at_k(packed, rows, &convert);
-                } else {
-                    // the last lanes, or a missing k
-                    let mut edge = [[0.0; WIDTH]; PER_WORD];
-                    for i in 0..PER_WORD {
-                        let there = rows[i].len().min(WIDTH);
-                        edge[i][..there].copy_from_slice(&rows[i][..there]);
-                    }
-                    lanes_at_k(packed, edge.each_ref().map(|row| &row[..]), &convert);
-                }
-                rows = rows.map(|row| row.get(WIDTH..).unwrap_or_default());
+    unsafe fn along<const PER_WORD: usize>(values: &[[f32; PER_WORD]; SQUARE]) -> Words {
+        let mut words = [0; SQUARE];
+        for l in 0..SQUARE {
+            words[l] = word(values[l]);
+        }
+        words
+    }
+
+    #[inline(always)]
+    unsafe fn across<const PER_WORD: usize>(values: [&[f32; SQUARE]; PER_WORD]) -> Words {
+        let mut words = [0; SQUARE];
+        for l in 0..SQUARE {
+            let mut lane = [0.0; PER_WORD];
+            for i in 0..PER_WORD {
+                lane[i] = values[i][l];
+            }
+            words[l] = word(lane);
+        }
+        words
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(square: &mut [Words; SQUARE]) {
+        for r in 0..SQUARE {
+            for c in 0..r {
+                (square[r][c], square[c][r]) = (square[c][r], square[r][c]);
             }
         }
     }
 }
 
-/// The words of all lanes of a panel at one k, from the rows of the values that they hold.
+/// One value as it is, or two as bf16, the first in the low half.
 #[inline(always)]
-fn lanes_at_k<const WIDTH: usize, const PER_WORD: usize, const LANES: usize>(
-    packed: &mut [u32; WIDTH],
-    rows: [&[f32]; PER_WORD],
-    convert: impl Fn([&[f32; LANES]; PER_WORD]) -> [u32; LANES],
-) {
-    for l in (0..WIDTH).step_by(LANES) {
-        let mut lanes = [&[0.0; LANES]; PER_WORD];
-        for i in 0..PER_WORD {
-            lanes[i] = &rows[i][l..].as_chunks().0[0];
-        }
-        packed[l..l + LANES].copy_from_slice(&convert(lanes));
+fn word<const PER_WORD: usize>(values: [f32; PER_WORD]) -> u32 {
+    match values[..] {
+        [x] => x.to_bits(),
+        [low, high] => rounded(low) >> 16 | rounded(high) & 0xffff_0000,
+        _ => 0,
     }
-}
-
-/// The first values of a row, with zeros after its end.
-fn padded<const PER_WORD: usize>(row: &[f32]) -> [[f32; PER_WORD]; SQUARE] {
-    let mut padded = [[0.0; PER_WORD]; SQUARE];
-    padded.as_flattened_mut().iter_mut().zip(row).for_each(|(to, from)| *to = *from);
-    padded
-}
-
-#[inline(always)]
-fn f32s(values: &[[f32; 1]; SQUARE]) -> [u32; SQUARE] {
-    values.map(|[x]| x.to_bits())
-}
-
-#[inline(always)]
-fn bf16s(values: &[[f32; 2]; SQUARE]) -> [u32; SQUARE] {
-    values.map(bf16_pair)
-}
-
-/// The values of two ks as bf16, lane by lane, those of the first in the low halves.
-#[inline(always)]
-pub(super) fn bf16_pairs<const LANES: usize>([low, high]: [&[f32; LANES]; 2]) -> [u32; LANES] {
-    let mut words = [0; LANES];
-    for lane in 0..LANES {
-        words[lane] = bf16_pair([low[lane], high[lane]]);
-    }
-    words
-}
-
-/// Two values as bf16, the first in the low half.
-#[inline(always)]
-fn bf16_pair([low, high]: [f32; 2]) -> u32 {
-    rounded(low) >> 16 | rounded(high) & 0xffff_0000
 }
 
 /// The bits of the nearest bf16, ties to even, in the upper half. A NaN stays one.
@@ -344,9 +406,4 @@ pub(super) fn rounded(x: f32) -> u32 {
     let bits = x.to_bits();
     let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     if x.is_nan() { bits | 0x0040_0000 } else { nearest }
-}
-
-#[inline(always)]
-fn transpose(square: &Square) -> Square {
-    std::array::from_fn(|r| std::array::from_fn(|c| square[c][r]))
 }

@@ -2,8 +2,8 @@
 
 use super::driver::multiply_with;
 use super::kernel::Kernel;
-use super::{Epilogue, Left, Matrix, Precision, Right};
-use crate::isa::Isa;
+use super::{Epilogue, Left, Matrix, Precision};
+use crate::isa::{Isa, isa};
 
 const SIZES: [usize; 15] = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 200];
 
@@ -60,29 +60,20 @@ impl Reference {
         Self { shape: [m, n, k], a, b, product }
     }
 
-    /// Packs the operands, each from a row-major source or from its transpose.
-    fn pack(&self, isa: Isa, precision: Precision, transpose: [bool; 2]) -> (Left, Right) {
+    /// Multiplies the operands, each from a row-major source or from its transpose, with each epilogue, and compares.
+    fn check(&self, kernel: Kernel, isa: Isa, left: &mut Left, transpose: [bool; 2]) {
         let [m, n, k] = self.shape;
-        let (mut left, mut right) = (Left::default(), Right::default());
         let (a, b) = (transposed(&self.a, [m, k]), transposed(&self.b, [k, n]));
         let choose = |transpose, x, y| if transpose { y } else { x };
         let a = choose(transpose[0], Matrix::new(&self.a, [m, k]), Matrix::new(&a, [k, m]).transposed());
         let b = choose(transpose[1], Matrix::new(&self.b, [k, n]), Matrix::new(&b, [n, k]).transposed());
-        left.pack_with(isa, a, precision);
-        right.pack_with(isa, b, precision);
-        (left, right)
-    }
-
-    /// Multiplies with each epilogue and compares.
-    fn check(&self, kernel: Kernel, left: &Left, right: &Right) {
-        let [m, n, k] = self.shape;
         let (before, bias) = (values(m * n, 5), values(n, 6));
         for epilogue in [Epilogue::Overwrite, Epilogue::Add, Epilogue::Bias(&bias)] {
             let mut c = before.clone();
             if matches!(epilogue, Epilogue::Overwrite) {
                 c.fill(f32::NAN); // must not be read
             }
-            multiply_with(kernel, &mut c, left, right, epilogue);
+            multiply_with(kernel, isa, left, &mut c, a, b, epilogue);
             for (i, (&c, &(product, magnitude))) in c.iter().zip(&self.product).enumerate() {
                 let start = match epilogue {
                     Epilogue::Overwrite => 0.0,
@@ -94,7 +85,7 @@ impl Reference {
                 let want = start + product;
                 assert!(
                     (f64::from(c) - want).abs() <= bound,
-                    "{kernel:?} {:?} {epilogue:?} [{}, {}]: {c}, not {want} (bound {bound:e})",
+                    "{kernel:?} {isa:?} {:?} {transpose:?} {epilogue:?} [{}, {}]: {c}, not {want} (bound {bound:e})",
                     self.shape,
                     i / n,
                     i % n
@@ -104,8 +95,14 @@ impl Reference {
     }
 }
 
+fn levels() -> Vec<Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.available()).collect()
+}
+
+/// One buffer serves all of them: what it held before must leave nothing behind.
 #[test]
 fn every_size_and_layout() {
+    let mut left = Left::default();
     for m in SIZES {
         for n in SIZES {
             for k in SIZES {
@@ -113,10 +110,8 @@ fn every_size_and_layout() {
                     let reference = Reference::new([m, n, k], precision);
                     // one of the four pairs of layouts a shape, each again and again over the grid
                     let layout = m / 2 + n + k;
-                    let (left, right) =
-                        reference.pack(crate::isa::isa(), precision, [layout & 1 == 1, layout & 2 == 2]);
                     for kernel in kernels().into_iter().filter(|kernel| kernel.precision() == precision) {
-                        reference.check(kernel, &left, &right);
+                        reference.check(kernel, isa(), &mut left, [layout & 1 == 1, layout & 2 == 2]);
                     }
                 }
             }
@@ -126,13 +121,13 @@ fn every_size_and_layout() {
 
 #[test]
 fn big() {
-    for shape in [[150, 300, 1700], [1, 400, 3100], [260, 97, 800], [30, 768, 2049]] {
+    let mut left = Left::default();
+    for shape in [[150, 300, 1700], [1, 400, 3100], [260, 97, 800], [30, 768, 2049], [1100, 50, 33]] {
         for precision in [Precision::F32, Precision::Bf16] {
             let reference = Reference::new(shape, precision);
             for layout in 0..4 {
-                let (left, right) = reference.pack(crate::isa::isa(), precision, [layout & 1 == 1, layout & 2 == 2]);
                 for kernel in kernels().into_iter().filter(|kernel| kernel.precision() == precision) {
-                    reference.check(kernel, &left, &right);
+                    reference.check(kernel, isa(), &mut left, [layout & 1 == 1, layout & 2 == 2]);
                 }
             }
         }
@@ -140,36 +135,20 @@ fn big() {
 }
 
 #[test]
-fn every_level_packs_alike() {
-    for shape in [[1, 1, 1], [8, 48, 16], [13, 50, 37], [65, 200, 129], [7, 96, 0]] {
+fn every_level_rounds_and_transposes_alike() {
+    let mut left = Left::default();
+    for shape in [[1, 1, 1], [8, 48, 16], [13, 50, 37], [65, 200, 129], [7, 96, 0], [33, 64, 64]] {
         for precision in [Precision::F32, Precision::Bf16] {
             let reference = Reference::new(shape, precision);
-            let packed = |isa, layout: usize| {
-                let (left, right) = reference.pack(isa, precision, [layout & 1 == 1, layout & 2 == 2]);
-                let left_panels =
-                    (0..shape[0].div_ceil(Left::ROWS)).flat_map(|p| left.panel(p).as_flattened().to_vec());
-                let right_panels =
-                    (0..shape[1].div_ceil(Right::COLUMNS)).flat_map(|p| right.panel(p).as_flattened().to_vec());
-                (left_panels.collect::<Vec<u32>>(), right_panels.collect::<Vec<u32>>())
-            };
-            let want = packed(Isa::Baseline, 0);
-            for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            for isa in levels() {
                 for layout in 0..4 {
-                    assert!(packed(isa, layout) == want, "{isa:?} {precision:?} {shape:?}, layout {layout}");
+                    for kernel in kernels().into_iter().filter(|kernel| kernel.precision() == precision) {
+                        reference.check(kernel, isa, &mut left, [layout & 1 == 1, layout & 2 == 2]);
+                    }
                 }
             }
         }
     }
-}
-
-/// A buffer that held a bigger operand must leave nothing of it behind.
-#[test]
-fn buffers_are_used_again() {
-    let (big, small) = (Reference::new([90, 130, 75], Precision::Bf16), Reference::new([9, 13, 21], Precision::F32));
-    let (mut left, mut right) = big.pack(crate::isa::isa(), Precision::Bf16, [false, true]);
-    left.pack(Matrix::new(&small.a, [9, 21]), Precision::F32);
-    right.pack(Matrix::new(&small.b, [21, 13]), Precision::F32);
-    small.check(Kernel::best(Precision::F32), &left, &right);
 }
 
 #[test]
@@ -180,10 +159,9 @@ fn bits_do_not_depend_on_threads() -> Result<(), rayon::ThreadPoolBuildError> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
             let mut c = values(m * n, 3);
             pool.install(|| {
-                let (mut left, mut right) = (Left::default(), Right::default());
-                left.pack(Matrix::new(&values(m * k, 1), [m, k]), kernel.precision());
-                right.pack(Matrix::new(&values(k * n, 2), [n, k]).transposed(), kernel.precision());
-                multiply_with(kernel, &mut c, &left, &right, Epilogue::Add);
+                let (a, b) = (values(m * k, 1), values(k * n, 2));
+                let (a, b) = (Matrix::new(&a, [m, k]), Matrix::new(&b, [n, k]).transposed());
+                multiply_with(kernel, isa(), &mut Left::default(), &mut c, a, b, Epilogue::Add);
             });
             Ok(c.into_iter().map(f32::to_bits).collect())
         };
@@ -196,18 +174,21 @@ fn bits_do_not_depend_on_threads() -> Result<(), rayon::ThreadPoolBuildError> {
 #[test]
 fn specials_survive_rounding() {
     let special = [f32::NAN, f32::from_bits(0x7fff_ffff), f32::INFINITY, f32::NEG_INFINITY, -0.0, f32::MAX];
-    let one = [1.0];
-    for kernel in kernels() {
+    for (kernel, isa) in kernels().into_iter().flat_map(|kernel| levels().into_iter().map(move |isa| (kernel, isa))) {
         for (i, x) in special.into_iter().enumerate() {
-            let (mut left, mut right) = (Left::default(), Right::default());
-            left.pack(Matrix::new(&[x], [1, 1]), kernel.precision());
-            right.pack(Matrix::new(&one, [1, 1]), kernel.precision());
-            let mut c = [0.5];
-            multiply_with(kernel, &mut c, &left, &right, Epilogue::Overwrite);
-            let is_max = i == 5;
-            match kernel.precision() {
-                Precision::Bf16 if is_max => assert!(c[0] == f32::INFINITY, "{kernel:?}: {c:?}"),
-                _ => assert!(c[0] == x || c[0].is_nan() && x.is_nan(), "{kernel:?}: {c:?}, not {x}"),
+            for transposed in [false, true] {
+                let (x_matrix, one) = (&[x], Matrix::new(&[1.0], [1, 1]));
+                let x_matrix = Matrix::new(x_matrix, [1, 1]);
+                let x_matrix = if transposed { x_matrix.transposed() } else { x_matrix };
+                for [a, b] in [[x_matrix, one], [one, x_matrix]] {
+                    let mut c = [0.5];
+                    multiply_with(kernel, isa, &mut Left::default(), &mut c, a, b, Epilogue::Overwrite);
+                    let is_max = i == 5;
+                    match kernel.precision() {
+                        Precision::Bf16 if is_max => assert!(c[0] == f32::INFINITY, "{kernel:?} {isa:?}: {c:?}"),
+                        _ => assert!(c[0] == x || c[0].is_nan() && x.is_nan(), "{kernel:?} {isa:?}: {c:?}, not {x}"),
+                    }
+                }
             }
         }
     }
@@ -217,16 +198,14 @@ fn specials_survive_rounding() {
 #[test]
 #[should_panic(expected = "output of")]
 fn a_size_that_overflows_is_refused() {
-    let (mut left, mut right) = (Left::default(), Right::default());
-    left.pack(Matrix::new(&[], [1 << 40, 0]), Precision::F32);
-    right.pack(Matrix::new(&[], [0, 1 << 40]), Precision::F32);
-    multiply_with(Kernel::best(Precision::F32), &mut [], &left, &right, Epilogue::Overwrite);
+    let (a, b) = (Matrix::new(&[], [1 << 40, 0]), Matrix::new(&[], [0, 1 << 40]));
+    multiply_with(Kernel::best(Precision::F32), isa(), &mut Left::default(), &mut [], a, b, Epilogue::Overwrite);
 }
 
 #[test]
 #[should_panic(expected = "output of [2, 3] x [3, 4]")]
 fn a_short_output_is_refused() {
-    let reference = Reference::new([2, 4, 3], Precision::F32);
-    let (left, right) = reference.pack(crate::isa::isa(), Precision::F32, [false, false]);
-    multiply_with(Kernel::best(Precision::F32), &mut [0.0; 7], &left, &right, Epilogue::Overwrite);
+    let (a, b) = ([0.0; 6], [0.0; 12]);
+    let (a, b) = (Matrix::new(&a, [2, 3]), Matrix::new(&b, [3, 4]));
+    multiply_with(Kernel::best(Precision::F32), isa(), &mut Left::default(), &mut [0.0; 7], a, b, Epilogue::Overwrite);
 }

@@ -1,6 +1,10 @@
 //! The innermost loop, written once over a vector type; the per-ISA files supply the vector and compile it.
 
-use super::{Epilogue, Left, Right};
+use super::Epilogue;
+use super::pack::Panel;
+
+/// Rows of a tile.
+pub(super) const ROWS: usize = 8;
 
 /// A vector of f32 sums, and of the packed words that it is summed from.
 pub(super) trait Vector: Copy {
@@ -62,26 +66,27 @@ pub(super) trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
 }
 
-/// The operands of a tile: a stretch along K of one panel each.
+/// The operands of a tile: the rows of the left one, and a stretch along K of a panel of the right one, which says how long
+/// the stretch is.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a> {
-    pub(super) left: &'a [[u32; Left::ROWS]],
-    pub(super) right: &'a [[u32; Right::COLUMNS]],
+    pub(super) left: Operand,
+    pub(super) right: &'a [[u32; Panel::COLUMNS]],
 }
 
-/// A tile of the output: `rows <= Left::ROWS` rows, `stride` apart, of `Right::COLUMNS` numbers each.
+/// A tile of the output: `rows <= ROWS` rows, `stride` apart, of `Panel::COLUMNS` numbers each.
 ///
 /// Computing it requires that all of these numbers may be read and written, by this thread only.
 pub(super) struct Tile<'a> {
     pub(super) start: *mut f32,
     pub(super) stride: usize,
     pub(super) rows: usize,
-    /// The bias, if any, has `Right::COLUMNS` numbers.
+    /// The bias, if any, has `Panel::COLUMNS` numbers.
     pub(super) epilogue: Epilogue<'a>,
 }
 
 /// Sums that [`products`] adds to: enough to hide the latency of an addition, few enough for the registers.
-pub(super) const SUMS: usize = 12;
+pub(super) const SUMS: usize = 20;
 
 /// Multiplies and adds in registers alone, `SUMS * LANES` words in each of `steps`: as fast as the CPU can.
 ///
@@ -108,14 +113,15 @@ pub(super) unsafe fn products<V: Vector>(steps: usize, word: u32) -> f32 {
     out.iter().sum()
 }
 
-/// Computes a tile with `VECTORS` vectors of each row in work at once; `VECTORS * LANES` divides `Right::COLUMNS`.
+/// Computes a tile with `VECTORS` vectors of each row in work at once; `VECTORS * LANES` divides `Panel::COLUMNS`.
 ///
 /// # Safety
 ///
-/// The CPU has the vector's instructions, the caller is compiled for them, and the tile may be written.
+/// The CPU has the vector's instructions, the caller is compiled for them, the tile may be written, and the left operand has
+/// the tile's rows and the panel's depth.
 #[inline(always)]
 pub(super) unsafe fn compute<V: Vector, const VECTORS: usize>(block: Block, tile: &Tile) {
-    for column in (0..Right::COLUMNS).step_by(VECTORS * V::LANES) {
+    for column in (0..Panel::COLUMNS).step_by(VECTORS * V::LANES) {
         for row in (0..tile.rows).step_by(V::ROWS) {
             // SAFETY: passed on; the rows and columns are inside the tile.
             unsafe {
@@ -142,7 +148,7 @@ pub(super) unsafe fn compute<V: Vector, const VECTORS: usize>(block: Block, tile
 /// See [`compute`]; the part is inside the tile.
 #[inline(always)]
 unsafe fn part<V: Vector, const N: usize, const VECTORS: usize>(block: Block, tile: &Tile, row: usize, column: usize) {
-    // SAFETY: row + N <= Left::ROWS and column + VECTORS * LANES <= Right::COLUMNS bound what is read of the panels,
+    // SAFETY: row + N <= ROWS and column + VECTORS * LANES <= Panel::COLUMNS bound what is read of the panels,
     // and what is read and written of the tile; the rest is promised by the caller.
     unsafe {
         for r in 0..N {
@@ -151,10 +157,9 @@ unsafe fn part<V: Vector, const N: usize, const VECTORS: usize>(block: Block, ti
                 V::prefetch(tile.start.wrapping_add((row + r) * tile.stride + column + v * V::LANES));
             }
         }
-        let left = Operand { start: block.left.as_ptr().cast::<u32>().add(row), strides: [1, Left::ROWS] };
+        let left = Operand { start: block.left.start.add(row * block.left.strides[0]), ..block.left };
         let right = block.right.as_ptr().cast::<u32>().add(column);
-        let depth = block.left.len().min(block.right.len());
-        let sums = sums::<V, N, VECTORS>(left, right, Right::COLUMNS, depth);
+        let sums = sums::<V, N, VECTORS>(left, right, Panel::COLUMNS, block.right.len());
         for (r, sums) in sums.into_iter().enumerate() {
             let start = tile.start.add((row + r) * tile.stride + column);
             for (v, sum) in sums.into_iter().enumerate() {
@@ -172,9 +177,9 @@ unsafe fn part<V: Vector, const N: usize, const VECTORS: usize>(block: Block, ti
 
 /// A left operand in memory: where it begins, and the distances from row to row and along K.
 #[derive(Clone, Copy)]
-struct Operand {
-    start: *const u32,
-    strides: [usize; 2],
+pub(super) struct Operand {
+    pub(super) start: *const u32,
+    pub(super) strides: [usize; 2],
 }
 
 /// The sums over `depth` words along K of `N` rows of the left operand with `VECTORS` vectors of the right one, whose rows are

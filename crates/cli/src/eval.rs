@@ -63,10 +63,10 @@ impl distune::train::Observer for Judging {
 pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length, common.precision())?;
     let rows = sources::table(&args.data, args.split.as_deref(), &args.columns.resolve())?;
-    let labels = LabelMap::from_names(engine.model().config.labels.clone());
+    let labels = LabelMap::from_names(engine.config().labels.clone());
     let dataset = Dataset::new(rows, &labels)?;
     let path = dataset.path.clone();
-    let examples = Examples::new(dataset, &tokenizer, &engine.model().config);
+    let examples = Examples::new(dataset, &tokenizer, engine.config());
     examples.sequences()?;
     let cut = examples.lengths().truncated;
     if cut > 0 {

@@ -136,7 +136,7 @@ fn predict(
     let empty = texts.iter().position(|text| text.trim().is_empty());
     let mut encoded = tokenizer.encode(&texts[..empty.unwrap_or(texts.len())])?;
     let mut failed = empty.map(|i| source.error(i, "empty, expected a text", "Remove it"));
-    let config = engine.model().config.clone();
+    let config = engine.config().clone();
     let refused = |(i, encoded): (usize, &Encoded)| Some((i, check_ids(&encoded.ids, &config).err()?));
     if let Some((i, problem)) = encoded.iter().enumerate().find_map(refused) {
         failed = Some(source.error(i, &problem, "Use the tokenizer.json that belongs to the model"));

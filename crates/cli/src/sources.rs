@@ -105,6 +105,6 @@ fn trained_length(files: &ModelFiles) -> Option<usize> {
 pub(crate) fn classifier(name: &str, max_length: Option<usize>, precision: Precision) -> Result<(Cpu, Tokenizer)> {
     let files = model(name)?;
     let engine = Cpu::new(Model::load(&files)?, precision);
-    let tokenizer = tokenizer(&files, &engine.model().config, max_length)?;
+    let tokenizer = tokenizer(&files, engine.config(), max_length)?;
     Ok((engine, tokenizer))
 }

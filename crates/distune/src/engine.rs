@@ -7,11 +7,11 @@ use std::io::{Read, Write};
 pub use distune_kernels::{OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
 
 use crate::data::Batch;
-use crate::model::Model;
 use crate::model::activations::{Activations, Pass, sized};
 use crate::model::backward::{Scratch, backward};
 use crate::model::forward::{forward, frozen_output};
-use crate::model::weights::Parameters;
+use crate::model::weights::{Parameters, Tensor, Waiting, Weights};
+use crate::model::{Config, Model};
 use crate::train::Unfreeze;
 
 /// What stays the same over all steps of a training.
@@ -59,8 +59,11 @@ pub struct StepPart<'a> {
 
 /// Something that computes a model.
 pub trait Engine {
-    /// The model as it is now.
-    fn model(&self) -> &Model;
+    /// The model's configuration.
+    fn config(&self) -> &Config;
+
+    /// The model as it is now, with every step made.
+    fn model(&mut self) -> &Model;
 
     /// Logits `[B, C]` of a batch, without dropout.
     fn logits(&mut self, batch: &Batch) -> &[f32];
@@ -94,7 +97,7 @@ pub trait Engine {
     ///
     /// # Errors
     /// Those of the writer.
-    fn write_trained(&self, to: &mut dyn Write) -> std::io::Result<()>;
+    fn write_trained(&mut self, to: &mut dyn Write) -> std::io::Result<()>;
 
     /// Reads back what [`Self::write_trained`] wrote.
     ///
@@ -119,6 +122,9 @@ struct Training {
     gradients: Parameters<f32>,
     /// Whether `gradients` holds those of a part of the step under way.
     accumulated: bool,
+    /// The step that the weights of linear layers still wait for, and their weight decay. The next forward pass of a training
+    /// step makes it when it reads them, which saves a way through the memory; everything else that reads them makes it first.
+    waiting: Option<(Adam, f64)>,
     first_moments: Parameters<f32>,
     second_moments: Parameters<f32>,
     dlogits: Vec<f32>,
@@ -136,14 +142,32 @@ impl Cpu {
         let zeros = || Parameters::zeros(model.weights.table(), unfreeze.lowest(model.config.n_layers));
         let (gradients, first_moments, second_moments) = (zeros(), zeros(), zeros());
         let (dlogits, scratch) = (Vec::new(), Scratch::new(precision));
-        let training =
-            Training { unfreeze, gradients, accumulated: false, first_moments, second_moments, dlogits, scratch };
+        let training = Training {
+            unfreeze,
+            gradients,
+            accumulated: false,
+            waiting: None,
+            first_moments,
+            second_moments,
+            dlogits,
+            scratch,
+        };
         Self { model, activations: Activations::new(precision), training: Some(training) }
     }
 
     /// The model, when the work is done.
-    pub fn into_model(self) -> Model {
+    pub fn into_model(mut self) -> Model {
+        self.settle();
         self.model
+    }
+
+    /// Makes the step that weights still wait for.
+    fn settle(&mut self) {
+        if let Some(training) = &mut self.training
+            && let Some((adam, weight_decay)) = training.waiting.take()
+        {
+            inside_pool(|| training.step_tensors(&mut self.model, &adam, weight_decay, Tensor::is_linear));
+        }
     }
 }
 
@@ -157,7 +181,7 @@ impl Training {
     /// See [`Engine::accumulate`].
     fn accumulate(
         &mut self,
-        model: &Model,
+        model: &mut Model,
         activations: &mut Activations<f32>,
         part: StepPart,
         step: u64,
@@ -167,7 +191,19 @@ impl Training {
         let lowest = Some(self.unfreeze.lowest(model.config.n_layers));
         let dropout = Some((options.seed, step));
         let pass = Pass { config: &model.config, batch, dropout, frozen, lowest, accumulate: self.accumulated };
-        forward(activations, &model.weights, pass);
+        let waiting = self.waiting.take();
+        let weights = match &waiting {
+            None => Weights::Ready(&model.weights),
+            Some((adam, weight_decay)) => Weights::Waiting(Waiting {
+                weights: &mut model.weights,
+                first_moments: &mut self.first_moments,
+                second_moments: &mut self.second_moments,
+                gradients: &self.gradients,
+                adam,
+                weight_decay: *weight_decay,
+            }),
+        };
+        forward(activations, weights, pass);
         let dlogits = sized(&mut self.dlogits, activations.logits.len());
         let loss = loss(dlogits, &activations.logits, targets, &options.loss, total_weight);
         backward(&mut self.gradients, &mut self.scratch, dlogits, activations, &model.weights, pass);
@@ -178,9 +214,7 @@ impl Training {
     /// See [`Engine::update`].
     fn update(&mut self, model: &mut Model, step: u64, learning_rate: f64, options: &StepOptions) -> f64 {
         self.accumulated = false;
-        let table = model.weights.table().clone();
         let lowest = self.unfreeze.lowest(model.config.n_layers);
-        let trained = table.tensors_from(lowest);
         let gradient_norm = gradient_norm(&self.gradients.tensors_from(lowest));
         if !gradient_norm.is_finite() {
             return gradient_norm;
@@ -197,38 +231,53 @@ impl Training {
             step,
             gradient_scale,
         };
+        self.step_tensors(model, &adam, options.weight_decay, |tensor| !tensor.is_linear());
+        self.waiting = Some((adam, options.weight_decay));
+        gradient_norm
+    }
+
+    /// One optimizer step for some of the tensors that train.
+    fn step_tensors(&mut self, model: &mut Model, adam: &Adam, weight_decay: f64, which: impl Fn(&Tensor) -> bool) {
+        let table = model.weights.table().clone();
+        let lowest = self.unfreeze.lowest(model.config.n_layers);
         let (w, g) = (model.weights.tensors_from_mut(lowest), self.gradients.tensors_from(lowest));
         let (m, v) = (self.first_moments.tensors_from_mut(lowest), self.second_moments.tensors_from_mut(lowest));
-        let updates = trained.iter().zip(w).zip(m).zip(v).zip(g).map(|((((tensor, w), m), v), g)| {
-            let weight_decay = if tensor.decayed { options.weight_decay } else { 0.0 };
+        let all = table.tensors_from(lowest).iter().zip(w).zip(m).zip(v).zip(g);
+        let updates = all.filter(|((((tensor, _), _), _), _)| which(tensor)).map(|((((tensor, w), m), v), g)| {
+            let weight_decay = if tensor.decayed { weight_decay } else { 0.0 };
             Update { w, m, v, g, weight_decay }
         });
-        adam_step(updates.collect(), &adam);
-        gradient_norm
+        adam_step(updates.collect(), adam);
     }
 }
 
 impl Engine for Cpu {
-    fn model(&self) -> &Model {
+    fn config(&self) -> &Config {
+        &self.model.config
+    }
+
+    fn model(&mut self) -> &Model {
+        self.settle();
         &self.model
     }
 
     fn logits(&mut self, batch: &Batch) -> &[f32] {
+        self.settle();
         let pass = Pass::inference(&self.model.config, batch);
-        inside_pool(|| forward(&mut self.activations, &self.model.weights, pass));
+        inside_pool(|| forward(&mut self.activations, Weights::Ready(&self.model.weights), pass));
         &self.activations.logits
     }
 
     fn frozen_output(&mut self, batch: &Batch) -> &[f32] {
         let lowest = self.training.as_ref().map(|t| t.unfreeze.lowest(self.model.config.n_layers));
         let pass = Pass { lowest, ..Pass::inference(&self.model.config, batch) };
-        inside_pool(|| frozen_output(&mut self.activations, &self.model.weights, pass));
+        inside_pool(|| frozen_output(&mut self.activations, Weights::Ready(&self.model.weights), pass));
         &self.activations.output
     }
 
     fn accumulate(&mut self, part: StepPart, step: u64, options: &StepOptions) -> f64 {
         let Some(training) = &mut self.training else { return f64::NAN };
-        inside_pool(|| training.accumulate(&self.model, &mut self.activations, part, step, options))
+        inside_pool(|| training.accumulate(&mut self.model, &mut self.activations, part, step, options))
     }
 
     fn update(&mut self, step: u64, learning_rate: f64, options: &StepOptions) -> f64 {
@@ -236,13 +285,15 @@ impl Engine for Cpu {
         inside_pool(|| training.update(&mut self.model, step, learning_rate, options))
     }
 
-    fn write_trained(&self, to: &mut dyn Write) -> std::io::Result<()> {
+    fn write_trained(&mut self, to: &mut dyn Write) -> std::io::Result<()> {
+        self.settle();
         let Some(t) = &self.training else { return Ok(()) };
         to.write_all(bytemuck::cast_slice(self.model.weights.from(t.unfreeze.lowest(self.model.config.n_layers))))
     }
 
     fn read_trained(&mut self, from: &mut dyn Read) -> std::io::Result<()> {
-        let Some(t) = &self.training else { return Ok(()) };
+        let Some(t) = &mut self.training else { return Ok(()) };
+        t.waiting = None;
         let lowest = t.unfreeze.lowest(self.model.config.n_layers);
         from.read_exact(bytemuck::cast_slice_mut(self.model.weights.from_mut(lowest)))
     }

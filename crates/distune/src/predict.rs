@@ -15,7 +15,7 @@ pub fn logits<E>(
     sequences: &[impl AsRef<[u32]>],
     mut take: impl FnMut(std::slice::ChunksExact<f32>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let classes = engine.model().config.labels.len();
+    let classes = engine.config().labels.len();
     let mut rest = sequences;
     while !rest.is_empty() {
         let mut tokens = 0;

@@ -10,7 +10,7 @@ use distune::model::Config;
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
-use distune::model::weights::{Group, Parameters, Table};
+use distune::model::weights::{Group, Parameters, Table, Weights};
 use distune_kernels::{LossOptions, Targets, loss};
 use support::*;
 
@@ -30,7 +30,7 @@ fn setup() -> (Config, Parameters<f64>, Vec<Vec<u32>>) {
 }
 
 fn loss_of(a: &mut Activations<f64>, weights: &Parameters<f64>, pass: Pass<f64>, dlogits: &mut Vec<f64>) -> f64 {
-    forward(a, weights, pass);
+    forward(a, Weights::Ready(weights), pass);
     dlogits.resize(a.logits.len(), 0.0);
     let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1 };
     let targets = Targets::Classes(&LABELS);
@@ -92,7 +92,7 @@ fn a_row_in_a_batch_equals_the_row_alone() {
     let logits = |sequences: &[Vec<u32>]| {
         let batch = batch(sequences);
         let mut a = Activations::default();
-        forward(&mut a, &weights, Pass::inference(&config, &batch));
+        forward(&mut a, Weights::Ready(&weights), Pass::inference(&config, &batch));
         a.logits
     };
     let together = logits(&sequences);

@@ -9,7 +9,7 @@ use distune::engine::{Cpu, Engine, StepOptions};
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
-use distune::model::weights::{Group, Parameters};
+use distune::model::weights::{Group, Parameters, Weights};
 use distune::model::{Config, Model};
 use distune::tokenize::Tokenizer;
 use distune::train::{LinearSchedule, Unfreeze};
@@ -32,7 +32,7 @@ fn hidden_states_logits_and_loss() {
     let (model, want) = (tiny(), tensors(&fixture("tiny/expected.safetensors")));
     let (sequences, labels) = tiny_cases();
     let (batch, mut a) = (batch(&sequences), Activations::default());
-    forward(&mut a, &model.weights, tiny_pass(&model.config, &batch));
+    forward(&mut a, Weights::Ready(&model.weights), tiny_pass(&model.config, &batch));
     for i in 0..3 {
         assert_close(&format!("hidden.{i}"), &a.blocks[i + 1].input, &want[&format!("hidden.{i}")], 1e-5);
     }
@@ -69,7 +69,7 @@ fn last_hidden_state_of_every_token() {
     let head = model.weights.table().start(Group::Head);
     weights.from_mut(Group::Embeddings)[..head].copy_from_slice(&model.weights.from(Group::Embeddings)[..head]);
     let (batch, mut a) = (batch(&tiny_cases().0), Activations::default());
-    forward(&mut a, &weights, tiny_pass(&config, &batch));
+    forward(&mut a, Weights::Ready(&weights), tiny_pass(&config, &batch));
     assert_close("hidden.3", &a.blocks[4].input, &want["hidden.3"], 1e-5);
 }
 
@@ -79,7 +79,7 @@ fn every_gradient() {
     let (sequences, labels) = tiny_cases();
     let (batch, mut a) = (batch(&sequences), Activations::default());
     let pass = tiny_pass(&model.config, &batch);
-    forward(&mut a, &model.weights, pass);
+    forward(&mut a, Weights::Ready(&model.weights), pass);
     let mut dlogits = vec![0.0; a.logits.len()];
     loss(&mut dlogits, &a.logits, Targets::Classes(&labels), &LossOptions::default(), labels.len() as f64);
     let mut gradients = Parameters::zeros(model.weights.table(), Group::Embeddings);

@@ -10,7 +10,7 @@ use distune::model::Model;
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
-use distune::model::weights::{Group, Parameters};
+use distune::model::weights::{Group, Parameters, Weights};
 use distune::tokenize::Tokenizer;
 use distune::train::{CacheLimits, Observer, Outcome, Recipe, Storage, Unfreeze, train};
 use distune_kernels::{LossOptions, Real, loss};
@@ -29,7 +29,7 @@ fn gradients<T: Real>(weights: &Parameters<T>, model: &Model, parts: &[Batch], p
     for (i, batch) in parts.iter().enumerate() {
         let lowest = Some(Group::Embeddings);
         let pass = Pass { lowest, dropout: Some((5, 9)), accumulate: i > 0, ..Pass::inference(&model.config, batch) };
-        forward(&mut a, weights, pass);
+        forward(&mut a, Weights::Ready(weights), pass);
         let mut dlogits = vec![T::ZERO; a.logits.len()];
         let labels = &LABELS[batch.sequences_before..][..batch.sequences()];
         sum += loss(&mut dlogits, &a.logits, Targets::Classes(labels), &options, total_weight);
@@ -143,4 +143,29 @@ fn the_cache_changes_no_bit_wherever_it_is() {
     assert_eq!(outcome.cache.unwrap().memory, 0, "a single epoch keeps nothing");
     // nothing frozen, nothing to keep
     assert_eq!(two_epochs(Unfreeze::All, &with(u64::MAX, u64::MAX)).1.cache, None);
+}
+
+/// Weights of linear layers wait for their step until something reads them: reading them early must change no bit.
+#[test]
+fn a_step_that_waits_is_the_step_made_at_once() {
+    for unfreeze in [Unfreeze::Head, Unfreeze::Blocks(2), Unfreeze::All] {
+        let run = |read: bool| {
+            let model = Model::load_with_new_head(&bundled(), vec!["0".into(), "1".into()], 1).unwrap();
+            let mut engine = Cpu::for_training(model, unfreeze, Precision::F32);
+            let (batch, options) =
+                (Batch::new([&[101, 2023, 102][..], &[101, 102]]), Recipe::recommended().step_options());
+            for step in 1..=3 {
+                engine.train_step(&batch, Targets::Classes(&[0, 1]), step, 1e-3, &options);
+                if read {
+                    engine.logits(&batch);
+                    engine.model();
+                }
+            }
+            let mut weights = Vec::new();
+            engine.write_trained(&mut weights).unwrap();
+            let logits: Vec<u32> = engine.logits(&batch).iter().map(|x| x.to_bits()).collect();
+            (weights, logits, engine.into_model().weights.from(Group::Embeddings).to_vec())
+        };
+        assert!(run(true) == run(false), "{unfreeze}");
+    }
 }

@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use distune_kernels::{Epilogue, Left, Matrix, Precision, multiply, peak};
+use distune_kernels::{Buffers, Epilogue, Matrix, Precision, multiply, peak};
 
 /// Repetitions of a measurement; the best counts.
 const REPETITIONS: usize = 7;
@@ -48,7 +48,7 @@ fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3])
         "input" => (dy, w, Epilogue::Overwrite, [m, k, n]),
         _ => (dy.transposed(), x, Epilogue::Add, [n, k, m]),
     };
-    let mut left = Left::default();
+    let mut buffers = Buffers::default();
     let mut c = vec![0.0; rows * columns];
     let operations = 2.0 * rows as f64 * columns as f64 * depth as f64;
     let calls = (1e7 / operations).ceil() as usize;
@@ -57,7 +57,7 @@ fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3])
     for _ in 0..REPETITIONS {
         best_peak = best_peak.max(peak(precision, 1) / 1e9);
         best = best.max(rate(operations, || {
-            (0..calls).for_each(|_| multiply(&mut left, &mut c, a, b, precision, epilogue));
+            (0..calls).for_each(|_| multiply(&mut buffers, &mut c, a, b, precision, epilogue));
         }));
         if precision == Precision::F32 {
             best_peer =

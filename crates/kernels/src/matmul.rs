@@ -3,17 +3,18 @@
 //! A layer has weights `w [N, K]` and a bias `b [N]`, as PyTorch stores them; M rows go through it.
 
 use crate::Real;
-use crate::gemm::{Epilogue, Left, Matrix, Precision, multiply};
+use crate::gemm::{Buffers, Epilogue, Matrix, Precision, multiply, multiply_updating};
 use crate::isa::{Isa, isa};
+use crate::optimizer::{Adam, Update, Weight, adam_step};
 use crate::parallel::{column_sums, rows_per_task};
 use crate::profile::{Operation, timer};
 use rayon::prelude::*;
 
-/// How linear layers multiply, with a buffer that is used again from call to call.
+/// How linear layers multiply, with buffers that are used again from call to call.
 #[derive(Debug, Default)]
 pub struct Products {
     precision: Precision,
-    left: Left,
+    buffers: Buffers,
 }
 
 impl Products {
@@ -28,16 +29,50 @@ impl Products {
             // the crate knows more instruction sets than we do
             return multiply_unpacked(c, a, b, epilogue);
         }
-        multiply(&mut self.left, c, a, b, self.precision, epilogue);
+        multiply(&mut self.buffers, c, a, b, self.precision, epilogue);
+    }
+
+    /// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`.
+    pub(crate) fn multiply_updating_f32(
+        &mut self,
+        c: &mut [f32],
+        a: Matrix,
+        update: Update<f32>,
+        adam: &Adam,
+        bias: &[f32],
+    ) {
+        if self.precision == Precision::F32 && isa() == Isa::Baseline {
+            return update_and_multiply(self, c, a, update, adam, bias);
+        }
+        multiply_updating(&mut self.buffers, c, a, update, adam, self.precision, Epilogue::Bias(bias));
     }
 }
 
-/// `y [M, N] = x [M, K] · wᵀ + b`. Overwrites `y`.
-pub fn linear<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: &[T], b: &[T]) {
-    let _timer = timer(Operation::Linear, y.len() * w.len() / b.len());
+/// `y [M, N] = x [M, K] · wᵀ + b`, after the optimizer's step for `w` where that is waiting. Overwrites `y`.
+pub fn linear<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: Weight<T>, b: &[T]) {
+    let _timer = timer(Operation::Linear, y.len() * w.values().len() / b.len());
     let n = b.len();
-    let (m, k) = (y.len() / n, w.len() / n);
-    T::multiply(p, y, Matrix::new(x, [m, k]), Matrix::new(w, [n, k]).transposed(), Epilogue::Bias(b));
+    let (m, k) = (y.len() / n, w.values().len() / n);
+    let x = Matrix::new(x, [m, k]);
+    match w {
+        Weight::Ready(w) => T::multiply(p, y, x, Matrix::new(w, [n, k]).transposed(), Epilogue::Bias(b)),
+        Weight::Waiting(update, adam) => T::multiply_updating(p, y, x, update, adam, b),
+    }
+}
+
+/// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`, one after the other.
+pub(crate) fn update_and_multiply<T: Real>(
+    p: &mut Products,
+    c: &mut [T],
+    a: Matrix<T>,
+    update: Update<T>,
+    adam: &Adam,
+    bias: &[T],
+) {
+    let Update { w, m, v, g, weight_decay } = update;
+    adam_step(vec![Update { w: &mut *w, m, v, g, weight_decay }], adam);
+    let shape = [bias.len(), w.len() / bias.len()];
+    T::multiply(p, c, a, Matrix::new(w, shape).transposed(), Epilogue::Bias(bias));
 }
 
 /// `dx [M, K] = dy [M, N] · w`; with `accumulate`, `dx +=`.

@@ -51,27 +51,85 @@ pub struct Update<'a, T> {
     pub weight_decay: f64,
 }
 
+/// The weights of a linear layer.
+#[derive(Debug)]
+pub enum Weight<'a, T> {
+    /// As they are.
+    Ready(&'a [T]),
+    /// Before a step of the optimizer that they still wait for. The product that reads them makes it, so that they come from
+    /// memory once.
+    Waiting(Update<'a, T>, &'a Adam),
+}
+
+impl<T> Weight<'_, T> {
+    /// Their values, before the step where they wait for one.
+    pub fn values(&self) -> &[T] {
+        match self {
+            Self::Ready(w) => w,
+            Self::Waiting(update, _) => update.w,
+        }
+    }
+}
+
 /// Updates weights and moments from the gradients, as `torch.optim.AdamW`.
 pub fn adam_step<T: Real>(updates: Vec<Update<T>>, adam: &Adam) {
     let _timer = timer(Operation::Optimizer, 0);
-    updates.into_par_iter().for_each(|update| adam_update(update, adam));
+    updates.into_par_iter().for_each(|update| {
+        let step = AdamStep::new(adam, update.weight_decay);
+        update.split(ELEMENTS).for_each(|update| step.make(update));
+    });
 }
 
-fn adam_update<T: Real>(update: Update<T>, adam: &Adam) {
-    let Update { w, m, v, g, weight_decay } = update;
-    assert!(w.len() == m.len() && m.len() == v.len() && v.len() == g.len());
-    let step = i32::try_from(adam.step).unwrap_or(i32::MAX);
-    let r = T::from_f64;
-    let (beta1, beta2, epsilon, scale) = (r(adam.beta1), r(adam.beta2), r(adam.epsilon), r(adam.gradient_scale));
-    let (rest1, rest2) = (r(1.0 - adam.beta1), r(1.0 - adam.beta2));
-    let step_size = r(adam.learning_rate / (1.0 - adam.beta1.powi(step)));
-    let correction2 = r((1.0 - adam.beta2.powi(step)).sqrt());
-    let (shrink, penalty) = match adam.decay {
-        Decay::Decoupled => (r(1.0 - adam.learning_rate * weight_decay), T::ZERO),
-        Decay::Penalty => (T::ONE, r(weight_decay)),
-    };
-    let chunks = w.par_chunks_mut(ELEMENTS).zip(m.par_chunks_mut(ELEMENTS)).zip(v.par_chunks_mut(ELEMENTS));
-    chunks.zip(g.par_chunks(ELEMENTS)).for_each(|(((w, m), v), g)| {
+impl<'a, T: Real> Update<'a, T> {
+    /// Parts of `elements` elements, the last one shorter, for as many tasks.
+    pub(crate) fn split(self, elements: usize) -> impl IndexedParallelIterator<Item = Update<'a, T>> {
+        let Self { w, m, v, g, weight_decay } = self;
+        assert!(w.len() == m.len() && m.len() == v.len() && v.len() == g.len());
+        let parts = w.par_chunks_mut(elements).zip(m.par_chunks_mut(elements)).zip(v.par_chunks_mut(elements));
+        parts.zip(g.par_chunks(elements)).map(move |(((w, m), v), g)| Update { w, m, v, g, weight_decay })
+    }
+}
+
+/// The factors of a step.
+pub(crate) struct AdamStep<T> {
+    beta1: T,
+    beta2: T,
+    rest1: T,
+    rest2: T,
+    epsilon: T,
+    scale: T,
+    step_size: T,
+    correction2: T,
+    shrink: T,
+    penalty: T,
+}
+
+impl<T: Real> AdamStep<T> {
+    pub(crate) fn new(adam: &Adam, weight_decay: f64) -> Self {
+        let step = i32::try_from(adam.step).unwrap_or(i32::MAX);
+        let r = T::from_f64;
+        let (shrink, penalty) = match adam.decay {
+            Decay::Decoupled => (r(1.0 - adam.learning_rate * weight_decay), T::ZERO),
+            Decay::Penalty => (T::ONE, r(weight_decay)),
+        };
+        Self {
+            beta1: r(adam.beta1),
+            beta2: r(adam.beta2),
+            rest1: r(1.0 - adam.beta1),
+            rest2: r(1.0 - adam.beta2),
+            epsilon: r(adam.epsilon),
+            scale: r(adam.gradient_scale),
+            step_size: r(adam.learning_rate / (1.0 - adam.beta1.powi(step))),
+            correction2: r((1.0 - adam.beta2.powi(step)).sqrt()),
+            shrink,
+            penalty,
+        }
+    }
+
+    /// Makes it, on this thread.
+    pub(crate) fn make(&self, update: Update<T>) {
+        let Self { beta1, beta2, rest1, rest2, epsilon, scale, step_size, correction2, shrink, penalty } = *self;
+        let Update { w, m, v, g, .. } = update;
         vectorize(
             #[inline(always)]
             || {
@@ -83,7 +141,7 @@ fn adam_update<T: Real>(update: Update<T>, adam: &Adam) {
                 }
             },
         );
-    });
+    }
 }
 
 /// The Euclidean norm of all gradients together, summed in f64 over fixed chunks in a fixed order.

@@ -9,14 +9,12 @@ use std::time::{Duration, Instant};
 /// An operation of a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// `y = x · wᵀ + b`, with the packing of `x`.
+    /// `y = x · wᵀ + b`, without the optimizer's step of weights that wait for one.
     Linear,
-    /// `dx = dy · w`, with the packing of `dy`.
+    /// `dx = dy · w`.
     LinearBackwardInput,
-    /// `dw = dyᵀ · x`, with the packing of both, and the column sums for the bias.
+    /// `dw = dyᵀ · x`, and the column sums for the bias.
     LinearBackwardWeight,
-    /// Weights rearranged for the two products that read them.
-    PackWeights,
     /// Scores, softmax, dropout and context.
     Attention,
     /// Backward of attention.
@@ -41,11 +39,10 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of their declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::Linear,
         Self::LinearBackwardInput,
         Self::LinearBackwardWeight,
-        Self::PackWeights,
         Self::Attention,
         Self::AttentionBackward,
         Self::LayerNorm,
@@ -64,7 +61,6 @@ impl Operation {
             Self::Linear => "linear",
             Self::LinearBackwardInput => "linear backward, input",
             Self::LinearBackwardWeight => "linear backward, weight",
-            Self::PackWeights => "packing of weights",
             Self::Attention => "attention",
             Self::AttentionBackward => "attention backward",
             Self::LayerNorm => "layer norm",
@@ -120,6 +116,18 @@ pub(crate) struct Timer(Option<(Operation, usize, Instant)>);
 /// Begins to time an operation, whose matrix products have so many multiplications.
 pub(crate) fn timer(operation: Operation, multiplications: usize) -> Timer {
     Timer(ON.load(Ordering::Relaxed).then(|| (operation, multiplications, Instant::now())))
+}
+
+/// Measures a part of an operation that belongs to another one, on one of the threads that it runs on.
+pub(crate) fn within<R>(part: Operation, of: Operation, work: impl FnOnce() -> R) -> R {
+    let start = ON.load(Ordering::Relaxed).then(Instant::now);
+    let result = work();
+    if let Some(start) = start {
+        let share = start.elapsed().as_nanos() as u64 / rayon::current_num_threads() as u64;
+        COUNTERS[part as usize][1].fetch_add(share, Ordering::Relaxed);
+        COUNTERS[of as usize][1].fetch_sub(share, Ordering::Relaxed);
+    }
+    result
 }
 
 impl Drop for Timer {

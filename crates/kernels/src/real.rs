@@ -1,7 +1,8 @@
 //! The number type of the kernels: f32 to train, f64 to check gradients.
 
 use crate::gemm::{Epilogue, Matrix, Small, small};
-use crate::matmul::{Products, multiply_unpacked};
+use crate::matmul::{Products, multiply_unpacked, update_and_multiply};
+use crate::optimizer::{Adam, Update};
 use crate::small_matmul::sums_of_rows;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
@@ -44,6 +45,17 @@ pub trait Real:
     fn small_matmul(c: &mut [Self], a: (&[Self], [usize; 2]), b: &[Self], shape: [usize; 3], accumulate: bool);
     /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says.
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>);
+    /// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`.
+    fn multiply_updating(
+        p: &mut Products,
+        c: &mut [Self],
+        a: Matrix<Self>,
+        update: Update<Self>,
+        adam: &Adam,
+        bias: &[Self],
+    ) {
+        update_and_multiply(p, c, a, update, adam, bias);
+    }
 }
 
 /// The sum of `term(a[i], b[i])` in sixteen lanes whose order is fixed, so that it vectorizes.
@@ -184,6 +196,17 @@ impl Real for f32 {
 
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
         p.multiply_f32(c, a, b, epilogue);
+    }
+
+    fn multiply_updating(
+        p: &mut Products,
+        c: &mut [Self],
+        a: Matrix<Self>,
+        update: Update<Self>,
+        adam: &Adam,
+        bias: &[Self],
+    ) {
+        p.multiply_updating_f32(c, a, update, adam, bias);
     }
 }
 

@@ -47,7 +47,7 @@ fn linear_layers() {
         let (x, w, b, r) = (random(m * k, 1), random(n * k, 2), random(n, 3), random(m * n, 4));
         let loss = |x: &[f64], w: &[f64], b: &[f64]| {
             let mut y = vec![f64::NAN; m * n];
-            linear(&mut Products::default(), &mut y, x, w, b);
+            linear(&mut Products::default(), &mut y, x, Weight::Ready(w), b);
             dot(&y, &r)
         };
         let (mut dx, mut dw, mut db) = (vec![f64::NAN; m * k], vec![f64::NAN; n * k], vec![f64::NAN; n]);

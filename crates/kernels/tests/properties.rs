@@ -34,7 +34,7 @@ proptest! {
     fn linear_is_a_matrix_product(m in 0_usize..70, n in 1_usize..70, k in 1_usize..140) {
         let (x, w, b) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3));
         let mut y = vec![f32::NAN; m * n];
-        linear(&mut Products::default(), &mut y, &x, &w, &b);
+        linear(&mut Products::default(), &mut y, &x, Weight::Ready(&w), &b);
         let size = |x: &[f32]| x.iter().map(|x| x.abs()).collect::<Vec<_>>();
         let sizes = naive_linear([m, n, k], &size(&x), &size(&w), &size(&b));
         for ((got, want), size) in y.iter().zip(naive_linear([m, n, k], &x, &w, &b)).zip(sizes) {
@@ -92,7 +92,7 @@ fn same_bits_at_every_thread_count() {
             let mut p = Products::new(precision);
             let (x, w, b) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3));
             let (mut y, mut dx, mut dw, mut db) = (vec![0.0; m * n], vec![0.0; m * k], vec![0.0; n * k], vec![0.0; n]);
-            linear(&mut p, &mut y, &x, &w, &b);
+            linear(&mut p, &mut y, &x, Weight::Ready(&w), &b);
             linear_backward_input(&mut p, &mut dx, &y, &w, n, false);
             linear_backward_weight(&mut p, &mut dw, &mut db, &y, &x, false);
             let norm = gradient_norm(&[&dw, &db]);
@@ -129,6 +129,40 @@ fn adam_steps() {
             // A constant gradient moves Adam by the learning rate at each step; the decay adds 0.05 * 0.022 * w. The
             // penalty makes the gradient not quite constant, which is worth 7e-7.
             assert!((w[0] - want).abs() < 1e-6, "{decay:?}, step {step}: {}", w[0]);
+        }
+    }
+}
+
+/// A product whose weights wait for a step of the optimizer gives the bits of the step and then the product: with few rows (the
+/// step is made panel by panel), many (beforehand), and a last panel that is not whole.
+#[test]
+fn a_product_makes_the_step_that_its_weights_wait_for() {
+    let adam = Adam {
+        learning_rate: 0.01,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        decay: Decay::Decoupled,
+        step: 3,
+        gradient_scale: 0.7,
+    };
+    for [m, n, k] in [[1, 5, 7], [40, 384, 130], [70, 100, 64], [1100, 96, 48]] {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let (x, b, g) = (numbers(m * k, 1), numbers(n, 2), numbers(n * k, 3));
+            let run = |waiting| {
+                let (mut w, mut moment) = (numbers(n * k, 4), numbers(n * k, 5));
+                let mut variance: Vec<f32> = numbers(n * k, 6).into_iter().map(f32::abs).collect();
+                let (mut p, mut y) = (Products::new(precision), vec![0.0; m * n]);
+                let update = Update { w: &mut w, m: &mut moment, v: &mut variance, g: &g, weight_decay: 0.1 };
+                if waiting {
+                    linear(&mut p, &mut y, &x, Weight::Waiting(update, &adam), &b);
+                } else {
+                    adam_step(vec![update], &adam);
+                    linear(&mut p, &mut y, &x, Weight::Ready(&w), &b);
+                }
+                [y, w, moment, variance].map(|part| bits(&part))
+            };
+            assert!(run(true) == run(false), "{precision:?} [{m}, {n}, {k}]");
         }
     }
 }

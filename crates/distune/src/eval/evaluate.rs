@@ -43,7 +43,7 @@ pub fn evaluate(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn
         }
         Ok(())
     })?;
-    let metrics = Metrics::new(examples.labels(), &predicted, &engine.model().config.labels)?;
+    let metrics = Metrics::new(examples.labels(), &predicted, &engine.config().labels)?;
     Ok(Evaluation { loss: loss / examples.len() as f64, metrics, seconds: start.elapsed().as_secs_f64() })
 }
 

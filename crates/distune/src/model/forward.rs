@@ -3,36 +3,36 @@
 //! Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
 
 use distune_kernels as k;
-use distune_kernels::{Heads, Products, Real, Site};
+use distune_kernels::{Heads, Products, Real, Site, Weight};
 
 use crate::model::activations::{Activations, BlockActivations, Pass, sized};
-use crate::model::weights::{Block, Embeddings, Head, Parameters};
+use crate::model::weights::{Block, Embeddings, Head, Weights};
 
 /// Computes `a.logits [B, C]`. The last block computes queries, attention output and feed-forward for first
 /// tokens only: the head reads nothing else.
-pub fn forward<T: Real>(a: &mut Activations<T>, weights: &Parameters<T>, pass: Pass<T>) {
+pub fn forward<T: Real>(a: &mut Activations<T>, mut weights: Weights<T>, pass: Pass<T>) {
     let n_layers = pass.config.n_layers;
     match pass.frozen {
         None => {
             embeddings(a, weights.embeddings(), pass);
-            blocks(a, weights, pass, 0..n_layers);
+            blocks(a, &mut weights, pass, 0..n_layers);
         }
         Some(frozen) => {
             sized(&mut a.output, frozen.len()).copy_from_slice(frozen);
-            blocks(a, weights, pass, pass.first_trained_block()..n_layers);
+            blocks(a, &mut weights, pass, pass.first_trained_block()..n_layers);
         }
     }
     head(a, weights.head(), pass);
 }
 
 /// Computes `a.output`, what the parts below `pass.lowest` put out: `[T, D]`, or `[B, D]` when only the head trains.
-pub fn frozen_output<T: Real>(a: &mut Activations<T>, weights: &Parameters<T>, pass: Pass<T>) {
+pub fn frozen_output<T: Real>(a: &mut Activations<T>, mut weights: Weights<T>, pass: Pass<T>) {
     embeddings(a, weights.embeddings(), pass);
-    blocks(a, weights, pass, 0..pass.first_trained_block());
+    blocks(a, &mut weights, pass, 0..pass.first_trained_block());
 }
 
 /// `a.output`, from the input of the first of these blocks to the output of the last.
-fn blocks<T: Real>(a: &mut Activations<T>, weights: &Parameters<T>, pass: Pass<T>, blocks: std::ops::Range<usize>) {
+fn blocks<T: Real>(a: &mut Activations<T>, weights: &mut Weights<T>, pass: Pass<T>, blocks: std::ops::Range<usize>) {
     a.blocks.resize_with(pass.slot(pass.config.n_layers - 1) + 1, BlockActivations::default);
     for i in blocks {
         let slot = &mut a.blocks[pass.slot(i)];
@@ -57,7 +57,7 @@ fn block<T: Real>(
     a: &mut BlockActivations<T>,
     output: &mut Vec<T>,
     p: &mut Products,
-    w: Block<&[T]>,
+    w: Block<Weight<T>>,
     pass: Pass<T>,
     i: usize,
 ) {
@@ -76,36 +76,36 @@ fn block<T: Real>(
     let rows = residual.len() / d;
 
     // attention
-    k::linear(p, sized(&mut a.q, rows * d), residual, w.q.weight, w.q.bias);
-    k::linear(p, sized(&mut a.kv, tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias);
+    k::linear(p, sized(&mut a.q, rows * d), residual, w.q.weight, w.q.bias.values());
+    k::linear(p, sized(&mut a.kv, tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias.values());
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width: d };
     let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     k::attention(sized(&mut a.context, rows * d), &a.q, &a.kv, heads, &dropout);
     let sum = sized(&mut a.attention_normalized, rows * d);
-    k::linear(p, sum, &a.context, w.out.weight, w.out.bias);
+    k::linear(p, sum, &a.context, w.out.weight, w.out.bias.values());
     let (hidden, rstd) = (sized(&mut a.hidden, rows * d), sized(&mut a.attention_rstd, rows));
-    k::layer_norm(hidden, sum, rstd, residual, w.attention_norm.gamma, w.attention_norm.beta);
+    k::layer_norm(hidden, sum, rstd, residual, w.attention_norm.gamma.values(), w.attention_norm.beta.values());
 
     // feed-forward network
-    k::linear(p, sized(&mut a.lin1, rows * f), &a.hidden, w.lin1.weight, w.lin1.bias);
+    k::linear(p, sized(&mut a.lin1, rows * f), &a.hidden, w.lin1.weight, w.lin1.bias.values());
     k::gelu(sized(&mut a.activated, rows * f), &a.lin1);
     let sum = sized(&mut a.output_normalized, rows * d);
-    k::linear(p, sum, &a.activated, w.lin2.weight, w.lin2.bias);
+    k::linear(p, sum, &a.activated, w.lin2.weight, w.lin2.bias.values());
     let first_row = if last { batch.sequences_before } else { batch.tokens_before };
     pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row).apply(sum, d);
     let (output, rstd) = (sized(output, rows * d), sized(&mut a.output_rstd, rows));
-    k::layer_norm(output, sum, rstd, &a.hidden, w.output_norm.gamma, w.output_norm.beta);
+    k::layer_norm(output, sum, rstd, &a.hidden, w.output_norm.gamma.values(), w.output_norm.beta.values());
 }
 
 /// `a.logits [B, C] = classifier(dropout(relu(pre_classifier(first tokens))))`
-fn head<T: Real>(a: &mut Activations<T>, w: Head<&[T]>, pass: Pass<T>) {
+fn head<T: Real>(a: &mut Activations<T>, w: Head<Weight<T>>, pass: Pass<T>) {
     let config = pass.config;
     let pooled = sized(&mut a.pooled, a.output.len());
-    k::linear(&mut a.products, pooled, &a.output, w.pre_classifier.weight, w.pre_classifier.bias);
+    k::linear(&mut a.products, pooled, &a.output, w.pre_classifier.weight, w.pre_classifier.bias.values());
     k::relu(pooled);
     a.dropped.clone_from(&a.pooled);
     let dropout = pass.dropout(config.seq_classif_dropout, 0, Site::Classifier, pass.batch.sequences_before);
     dropout.apply(&mut a.dropped, config.dim);
     let logits = sized(&mut a.logits, a.output.len() / config.dim * config.labels.len());
-    k::linear(&mut a.products, logits, &a.dropped, w.classifier.weight, w.classifier.bias);
+    k::linear(&mut a.products, logits, &a.dropped, w.classifier.weight, w.classifier.bias.values());
 }

@@ -7,6 +7,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use distune_kernels::{Adam, Update, Weight};
+
 use crate::model::Config;
 
 /// A part of the model that is frozen or thawed as one.
@@ -43,6 +45,13 @@ pub struct Tensor {
     pub group: Group,
     /// Where its elements lie in the array of all parameters.
     pub range: Range<usize>,
+}
+
+impl Tensor {
+    /// Whether it is the weights of a linear layer.
+    pub fn is_linear(&self) -> bool {
+        self.group > Group::Embeddings && self.shape.len() == 2
+    }
 }
 
 /// Every tensor of a model, in the order of their elements.
@@ -213,6 +222,81 @@ impl<T: Copy + Default> Parameters<T> {
         let table = self.table.clone();
         Head::new(&table.config, taker_mut(self.from_mut(Group::Head)))
     }
+}
+
+/// The weights that a forward pass reads.
+#[derive(Debug)]
+pub enum Weights<'a, T> {
+    /// As they are.
+    Ready(&'a Parameters<T>),
+    /// Those of linear layers still wait for a step of the optimizer, which is made when they are read; for a pass that visits
+    /// everything that trains.
+    Waiting(Waiting<'a, T>),
+}
+
+/// A step of the optimizer that the weights of linear layers wait for.
+#[derive(Debug)]
+pub struct Waiting<'a, T> {
+    /// All weights.
+    pub weights: &'a mut Parameters<T>,
+    /// First moments of what trains.
+    pub first_moments: &'a mut Parameters<T>,
+    /// Second moments of what trains.
+    pub second_moments: &'a mut Parameters<T>,
+    /// Gradients of what trains.
+    pub gradients: &'a Parameters<T>,
+    /// The step.
+    pub adam: &'a Adam,
+    /// Weight decay; the weights of linear layers are all decayed.
+    pub weight_decay: f64,
+}
+
+impl<T: Copy + Default> Weights<'_, T> {
+    fn values(&self) -> &Parameters<T> {
+        match self {
+            Self::Ready(weights) => weights,
+            Self::Waiting(waiting) => waiting.weights,
+        }
+    }
+
+    /// The embeddings' tensors, which never wait.
+    pub fn embeddings(&self) -> Embeddings<&[T]> {
+        self.values().embeddings()
+    }
+
+    /// A block's tensors.
+    pub fn block(&mut self, i: usize) -> Block<Weight<'_, T>> {
+        let table = self.values().table.clone();
+        Block::new(&table.config, self.taker(Group::Block(i)))
+    }
+
+    /// The head's tensors.
+    pub fn head(&mut self) -> Head<Weight<'_, T>> {
+        let table = self.values().table.clone();
+        Head::new(&table.config, self.taker(Group::Head))
+    }
+
+    fn taker<'b>(&'b mut self, group: Group) -> Box<dyn FnMut(usize) -> Weight<'b, T> + 'b> {
+        match self {
+            Self::Ready(weights) => ready(weights.from(group)),
+            Self::Waiting(waiting) => {
+                if waiting.weights.table.start(group) < waiting.gradients.start {
+                    return ready(waiting.weights.from(group));
+                }
+                let mut w = taker_mut(waiting.weights.from_mut(group));
+                let mut m = taker_mut(waiting.first_moments.from_mut(group));
+                let mut v = taker_mut(waiting.second_moments.from_mut(group));
+                let mut g = taker(waiting.gradients.from(group));
+                let (adam, weight_decay) = (waiting.adam, waiting.weight_decay);
+                Box::new(move |n| Weight::Waiting(Update { w: w(n), m: m(n), v: v(n), g: g(n), weight_decay }, adam))
+            }
+        }
+    }
+}
+
+fn ready<'a, T>(values: &'a [T]) -> Box<dyn FnMut(usize) -> Weight<'a, T> + 'a> {
+    let mut values = taker(values);
+    Box::new(move |n| Weight::Ready(values(n)))
 }
 
 /// Takes parts off the front of a slice, one after another.

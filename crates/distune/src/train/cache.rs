@@ -75,7 +75,7 @@ pub(super) struct FrozenCache {
 impl FrozenCache {
     /// An empty cache for so many rows; none where the recipe wants none, or no block is frozen.
     pub(super) fn new(storage: &Storage, rows: usize, engine: &dyn Engine, recipe: &Recipe) -> Option<Self> {
-        let config = &engine.model().config;
+        let config = engine.config();
         let frozen_blocks = recipe.unfreeze.frozen_blocks(config.n_layers);
         if !recipe.cache_frozen || frozen_blocks == 0 {
             return None;

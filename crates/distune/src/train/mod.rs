@@ -123,7 +123,7 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     recipe.check()?;
-    recipe.unfreeze.check(engine.model().config.n_layers)?;
+    recipe.unfreeze.check(engine.config().n_layers)?;
     let cache = FrozenCache::new(storage, train.len(), engine, recipe);
     let stop = AtomicBool::new(false);
     let first_order = shuffled(train.len(), recipe.seed, 1);
@@ -176,8 +176,8 @@ impl Training<'_, '_> {
     }
 
     /// Writes the weights of an epoch that is the best so far to a file without a name: in memory they would be a fourth copy.
-    fn keep_weights(&self, engine: &dyn Engine) -> Result<File> {
-        let write = || {
+    fn keep_weights(&self, engine: &mut dyn Engine) -> Result<File> {
+        let mut write = || {
             let mut file = tempfile::tempfile_in(&self.storage.directory)?;
             engine.write_trained(&mut file).map(|()| file)
         };
@@ -246,7 +246,7 @@ fn check_number(step: usize, what: &'static str, value: f64, learning_rate: f64)
 }
 
 /// Refuses what an epoch's last step has done, which no later loss of a batch would show.
-fn check_finite(engine: &dyn Engine, recipe: &Recipe, steps: &[StepRecord], validation: &Evaluation) -> Result<()> {
+fn check_finite(engine: &mut dyn Engine, recipe: &Recipe, steps: &[StepRecord], validation: &Evaluation) -> Result<()> {
     let model = engine.model();
     let trained = model.weights.from(recipe.unfreeze.lowest(model.config.n_layers));
     let weight = trained.iter().find(|x| !x.is_finite()).map(|&x| ("new value of a weight", f64::from(x)));

@@ -6,17 +6,19 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::kernel::Kernel;
-use super::pack::{LeftWords, Panel};
+use super::pack::{Left, LeftWords, Panel, Right};
 use super::tile::{Block, ROWS, Tile};
-use super::{Epilogue, Left, Matrix, Precision};
+use super::{Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};
+use crate::optimizer::{Adam, AdamStep, Update, adam_step};
+use crate::profile::{Operation, within};
 
 /// Tasks that each thread should get: they come out even, and one thread may be slower.
 const TASKS_PER_THREAD: usize = 8;
-/// Row tiles of a task, at most: what it reads of the left operand again and again should stay in the level-3 cache.
+/// Row tiles that one task takes whole, at most: the left operand, which is read again for every panel, stays in the caches.
 const MOST_TILES: usize = 128;
-/// Row tiles of a task, at least: every task arranges a panel of its own, which fewer rows would not pay for.
-const LEAST_TILES: usize = 16;
+/// Row tiles of a block where there are several: enough to be worth a task.
+const BLOCK_TILES: usize = 16;
 /// Multiplications below which a task is not worth a thread of its own.
 const SMALL: usize = 1 << 17;
 
@@ -25,43 +27,84 @@ thread_local! {
     static PANEL: RefCell<Panel> = RefCell::default();
 }
 
-/// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says, with operands rounded to `precision`. `left` is a buffer, used
-/// again from product to product.
-pub fn multiply(left: &mut Left, c: &mut [f32], a: Matrix, b: Matrix, precision: Precision, epilogue: Epilogue) {
-    multiply_with(Kernel::best(precision), isa(), left, c, a, b, epilogue);
+/// Buffers of a multiplication, used again from one to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers {
+    left: Left,
+    right: Right,
+}
+
+/// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says, with operands rounded to `precision`.
+pub fn multiply(buffers: &mut Buffers, c: &mut [f32], a: Matrix, b: Matrix, precision: Precision, epilogue: Epilogue) {
+    multiply_with(Kernel::best(precision), isa(), buffers, c, a, b, epilogue);
 }
 
 /// [`multiply`] with a given kernel, and the instructions of `isa` around it.
 pub(super) fn multiply_with(
     kernel: Kernel,
     isa: Isa,
-    left: &mut Left,
+    buffers: &mut Buffers,
     c: &mut [f32],
     a: Matrix,
     b: Matrix,
     epilogue: Epilogue,
 ) {
-    let ([m, k], [right_k, n]) = (a.shape(), b.shape());
-    assert_eq!(k, right_k, "[{m}, {k}] x [{right_k}, {n}]");
-    assert_eq!(Some(c.len()), m.checked_mul(n), "output of [{m}, {k}] x [{k}, {n}]");
-    assert!(kernel.available() && isa.available(), "{kernel:?} or {isa:?} is not available");
-    if let Epilogue::Bias(bias) = epilogue {
-        assert_eq!(bias.len(), n, "bias of [{m}, {k}] x [{k}, {n}]");
-    }
-    let words = k.div_ceil(kernel.precision().per_word());
-    let left = left.arrange(isa, a, kernel.precision());
-    let product = Product { kernel, isa, start: c.as_mut_ptr(), shape: [m, n], words, left, right: b, epilogue };
-    let (row_tiles, panels) = (m.div_ceil(ROWS), n.div_ceil(Panel::COLUMNS));
-    let wanted = (TASKS_PER_THREAD * rayon::current_num_threads()).div_ceil(panels.max(1));
-    let blocks = wanted.min(row_tiles / LEAST_TILES).max(row_tiles.div_ceil(MOST_TILES)).max(1);
+    let product = Product::new(kernel, isa, &mut buffers.left, c, a, b.shape(), epilogue);
+    let (blocks, panels) = (product.blocks(TASKS_PER_THREAD), product.panels());
+    let arranged = if blocks > 1 { buffers.right.arrange(isa, b, kernel.precision()) } else { &[] };
     let tasks = blocks * panels;
-    let least = SMALL.div_ceil((m * n * k / tasks.max(1)).max(1));
+    let least = product.least_tasks(tasks);
     (0..tasks).into_par_iter().with_min_len(least).with_max_len(least).for_each(|task| {
         let (block, panel) = (task / panels, task % panels);
-        let row_tiles = block * row_tiles / blocks..(block + 1) * row_tiles / blocks;
-        // SAFETY: the kernel is available and the shapes fit, by the assertions; no other task has these row tiles of
-        // this panel.
-        PANEL.with_borrow_mut(|buffer| unsafe { product.panel(row_tiles, panel, buffer) });
+        let row_tiles = block * product.row_tiles() / blocks..(block + 1) * product.row_tiles() / blocks;
+        let right = match blocks {
+            1 => Columns::From(b, panel * Panel::COLUMNS),
+            _ => Columns::Arranged(&arranged[panel * product.words()..][..product.words()]),
+        };
+        // SAFETY: no other task has these row tiles of this panel.
+        unsafe { product.panel(row_tiles, panel, right) };
+    });
+}
+
+/// Where the 48 columns of a panel come from.
+#[derive(Clone, Copy)]
+enum Columns<'a> {
+    /// All words of the arranged operand.
+    Arranged(&'a [[u32; Panel::COLUMNS]]),
+    /// The columns of this operand from this one on.
+    From(Matrix<'a>, usize),
+}
+
+/// `c [M, N] = a [M, K] · wᵀ`, or as the epilogue says, after a step of the optimizer for `w [N, K]`: each task makes it for the
+/// rows that it multiplies with, while they are in its cache.
+pub(crate) fn multiply_updating(
+    buffers: &mut Buffers,
+    c: &mut [f32],
+    a: Matrix,
+    update: Update<f32>,
+    adam: &Adam,
+    precision: Precision,
+    epilogue: Epilogue,
+) {
+    let [_, k] = a.shape();
+    let n = update.w.len() / k;
+    let product = Product::new(Kernel::best(precision), isa(), &mut buffers.left, c, a, [k, n], epilogue);
+    // with few panels the tasks come out less even, which costs less than another way through the memory
+    if product.blocks(2) > 1 {
+        let Update { w, m, v, g, weight_decay } = update;
+        adam_step(vec![Update { w: &mut *w, m, v, g, weight_decay }], adam);
+        return multiply(buffers, c, a, Matrix::new(w, [n, k]).transposed(), precision, epilogue);
+    }
+    let step = AdamStep::new(adam, update.weight_decay);
+    let least = product.least_tasks(product.panels());
+    let panels = update.split(Panel::COLUMNS * k).enumerate().with_min_len(least).with_max_len(least);
+    panels.for_each(|(panel, Update { w, m, v, g, weight_decay })| {
+        within(Operation::Optimizer, Operation::Linear, || {
+            step.make(Update { w: &mut *w, m, v, g, weight_decay });
+        });
+        let rows = Matrix::new(w, [w.len() / k, k]);
+        // SAFETY: no other task has this panel.
+        unsafe { product.panel(0..product.row_tiles(), panel, Columns::From(rows.transposed(), 0)) };
     });
 }
 
@@ -71,40 +114,98 @@ struct Product<'a> {
     isa: Isa,
     /// The output, row-major.
     start: *mut f32,
-    /// Its rows and columns.
-    shape: [usize; 2],
-    /// Words along K.
-    words: usize,
+    /// M, N and K.
+    shape: [usize; 3],
     left: LeftWords<'a>,
-    right: Matrix<'a>,
     epilogue: Epilogue<'a>,
 }
 
 // SAFETY: the output is only accessed in `panel`, whose callers promise that no two tasks have the same elements.
 unsafe impl Sync for Product<'_> {}
 
-impl Product<'_> {
+impl<'a> Product<'a> {
+    /// Checks the shapes, and arranges the left operand.
+    fn new(
+        kernel: Kernel,
+        isa: Isa,
+        left: &'a mut Left,
+        c: &'a mut [f32],
+        a: Matrix<'a>,
+        [right_k, n]: [usize; 2],
+        epilogue: Epilogue<'a>,
+    ) -> Self {
+        let [m, k] = a.shape();
+        assert_eq!(k, right_k, "[{m}, {k}] x [{right_k}, {n}]");
+        assert_eq!(Some(c.len()), m.checked_mul(n), "output of [{m}, {k}] x [{k}, {n}]");
+        assert!(kernel.available() && isa.available(), "{kernel:?} or {isa:?} is not available");
+        if let Epilogue::Bias(bias) = epilogue {
+            assert_eq!(bias.len(), n, "bias of [{m}, {k}] x [{k}, {n}]");
+        }
+        let left = left.arrange(isa, a, kernel.precision());
+        Self { kernel, isa, start: c.as_mut_ptr(), shape: [m, n, k], left, epilogue }
+    }
+
+    fn row_tiles(&self) -> usize {
+        self.shape[0].div_ceil(ROWS)
+    }
+
+    fn panels(&self) -> usize {
+        self.shape[1].div_ceil(Panel::COLUMNS)
+    }
+
+    /// Words along K.
+    fn words(&self) -> usize {
+        self.shape[2].div_ceil(self.kernel.precision().per_word())
+    }
+
+    /// Into how many blocks the row tiles are cut, so that each thread gets `tasks` tasks. The bits do not depend on it.
+    fn blocks(&self, tasks: usize) -> usize {
+        if self.row_tiles() > MOST_TILES || self.left.is_transposed() {
+            // the gradient of a weight matrix, too, which goes to memory: rows that are finished together lie together there
+            return self.row_tiles().div_ceil(BLOCK_TILES);
+        }
+        let wanted = (tasks * rayon::current_num_threads()).div_ceil(self.panels().max(1));
+        wanted.min(self.row_tiles() / BLOCK_TILES).max(1)
+    }
+
+    /// How many of the tasks are worth a thread together.
+    fn least_tasks(&self, tasks: usize) -> usize {
+        SMALL.div_ceil((self.shape.iter().product::<usize>() / tasks.max(1)).max(1))
+    }
+
     /// Computes these row tiles of a panel of 48 columns.
     ///
     /// # Safety
     ///
-    /// They exist, nobody else has them, and the kernel is available.
-    unsafe fn panel(&self, row_tiles: Range<usize>, panel: usize, buffer: &mut Panel) {
-        let blocks = self.words.div_ceil(self.kernel.depth()).max(1);
-        let stretch = |block| block * self.words / blocks..(block + 1) * self.words / blocks;
-        let first = panel * Panel::COLUMNS;
-        for block in 0..blocks {
-            let depth = stretch(block);
-            let right = buffer.arrange(self.isa, self.right, self.kernel.precision(), first, depth.clone());
-            let epilogue = if block == 0 { self.epilogue } else { Epilogue::Add };
-            for tile in row_tiles.clone() {
-                // SAFETY: passed on.
-                unsafe { self.tile(tile, first, depth.start, right, epilogue) };
+    /// They exist, and nobody else has them.
+    unsafe fn panel(&self, row_tiles: Range<usize>, panel: usize, columns: Columns) {
+        let words = self.words();
+        let blocks = words.div_ceil(self.kernel.depth()).max(1);
+        let column = panel * Panel::COLUMNS;
+        let first = match self.epilogue {
+            Epilogue::Bias(bias) => Epilogue::Bias(&bias[column..bias.len().min(column + Panel::COLUMNS)]),
+            other => other,
+        };
+        PANEL.with_borrow_mut(|buffer| {
+            for block in 0..blocks {
+                let depth = block * words / blocks..(block + 1) * words / blocks;
+                let right = match columns {
+                    Columns::Arranged(words) => &words[depth.clone()],
+                    Columns::From(matrix, first) => {
+                        buffer.arrange(self.isa, matrix, self.kernel.precision(), first, depth.clone())
+                    }
+                };
+                let epilogue = if block == 0 { first } else { Epilogue::Add };
+                for tile in row_tiles.clone() {
+                    // SAFETY: passed on; the kernel is available by the assertion in `new`.
+                    unsafe { self.tile(tile, column, depth.start, right, &epilogue) };
+                }
             }
-        }
+        });
     }
 
-    /// Computes a tile, summed over a stretch of K that begins with word `word`.
+    /// Computes a tile, summed over a stretch of K that begins with word `word`. The epilogue is that of its panel; it goes by
+    /// reference, because a copy of it, read back at once, would wait for the output of the tile before to reach the memory.
     ///
     /// # Safety
     ///
@@ -115,23 +216,19 @@ impl Product<'_> {
         column: usize,
         word: usize,
         right: &[[u32; Panel::COLUMNS]],
-        epilogue: Epilogue,
+        epilogue: &Epilogue,
     ) {
-        let ([m, stride], row) = (self.shape, tile * ROWS);
+        let ([m, stride, _], row) = (self.shape, tile * ROWS);
         let (rows, columns) = (ROWS.min(m - row), Panel::COLUMNS.min(stride - column));
         let block = Block { left: self.left.operand(row, word), right };
         // SAFETY: row < m and column < stride, the output's rows and columns.
         let start = unsafe { self.start.add(row * stride + column) };
-        let epilogue = match epilogue {
-            Epilogue::Bias(bias) => Epilogue::Bias(&bias[column..][..columns]),
-            other => other,
-        };
         if columns == Panel::COLUMNS {
             // SAFETY: these rows and columns of the output exist and are this task's own; the left operand has these rows.
             return unsafe { self.kernel.run(block, &Tile { start, stride, rows, epilogue }) };
         }
         let mut product = [0.0; ROWS * Panel::COLUMNS];
-        let tile = Tile { start: product.as_mut_ptr(), stride: Panel::COLUMNS, rows, epilogue: Epilogue::Overwrite };
+        let tile = Tile { start: product.as_mut_ptr(), stride: Panel::COLUMNS, rows, epilogue: &Epilogue::Overwrite };
         // SAFETY: `product` is a whole tile; the left operand has these rows.
         unsafe { self.kernel.run(block, &tile) };
         for (r, product) in product.chunks_exact(Panel::COLUMNS).take(rows).enumerate() {
@@ -141,7 +238,7 @@ impl Product<'_> {
                 Epilogue::Overwrite => c.copy_from_slice(&product[..columns]),
                 Epilogue::Add => c.iter_mut().zip(product).for_each(|(c, product)| *c += product),
                 Epilogue::Bias(bias) => {
-                    c.iter_mut().zip(product).zip(bias).for_each(|((c, product), bias)| *c = product + bias);
+                    c.iter_mut().zip(product).zip(*bias).for_each(|((c, product), bias)| *c = product + bias);
                 }
             }
         }

@@ -29,9 +29,10 @@ mod portable;
 mod tests;
 mod tile;
 
-pub use driver::multiply;
+pub(crate) use driver::multiply_updating;
+pub use driver::{Buffers, multiply};
 pub(crate) use kernel::small;
-pub use pack::{Left, Matrix};
+pub use pack::Matrix;
 pub use peak::peak;
 pub(crate) use tile::Small;
 

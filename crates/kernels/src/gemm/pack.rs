@@ -14,7 +14,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Precision;
-use super::tile::Operand;
+use super::tile::{Operand, ROWS};
 use crate::isa::Isa;
 
 #[cfg(target_arch = "x86_64")]
@@ -118,7 +118,7 @@ macro_rules! dispatch {
 
 /// A left operand `[M, K]`, arranged. The buffer is used again from product to product.
 #[derive(Clone, Debug, Default)]
-pub struct Left(Vec<Line>);
+pub(super) struct Left(Vec<Line>);
 
 /// The words of an arranged left operand: groups of lanes, `words` words a lane.
 #[derive(Clone, Copy)]
@@ -131,6 +131,11 @@ pub(super) struct LeftWords<'a> {
 }
 
 impl LeftWords<'_> {
+    /// Whether it came from a transposed source.
+    pub(super) fn is_transposed(&self) -> bool {
+        self.group > 1
+    }
+
     /// Where the innermost loop reads row `row` from word `word` on.
     pub(super) fn operand(&self, row: usize, word: usize) -> Operand {
         let at = row / self.group * self.group * self.stride + word * self.group + row % self.group;
@@ -147,15 +152,16 @@ impl Left {
         let words = depth.div_ceil(precision.per_word());
         if transposed {
             let groups = room(&mut self.0, (lanes.div_ceil(SQUARE) * words) * SQUARE);
-            let per_task = LANES_PER_TASK / SQUARE;
+            let groups = groups.as_flattened_mut().as_chunks_mut::<ROWS>().0;
+            let per_task = LANES_PER_TASK / ROWS;
             groups.par_chunks_mut((per_task * words).max(1)).enumerate().for_each(|(task, groups)| {
-                let first = task * per_task * SQUARE;
+                let first = task * LANES_PER_TASK;
                 match precision {
                     Precision::F32 => dispatch!(isa, groups_across::<1>(groups, matrix, first, words)),
                     Precision::Bf16 => dispatch!(isa, groups_across::<2>(groups, matrix, first, words)),
                 }
             });
-            return LeftWords { values: groups.as_flattened(), group: SQUARE, stride: words };
+            return LeftWords { values: groups.as_flattened(), group: ROWS, stride: words };
         }
         if precision == Precision::F32 {
             // SAFETY: every f32 is a u32, of the same size and alignment.
@@ -209,17 +215,19 @@ unsafe fn rows_along<R: Rounding, const PER_WORD: usize>(
 /// See [`Rounding::along`].
 #[inline(always)]
 unsafe fn groups_across<R: Rounding, const PER_WORD: usize>(
-    groups: &mut [Words],
+    groups: &mut [[u32; ROWS]],
     matrix: Matrix,
     first: usize,
     words: usize,
 ) {
     let count = groups.len() / words.max(1);
     for w in 0..words {
-        for g in 0..count {
-            let values = at_word::<PER_WORD>(matrix, first + g * SQUARE, w);
+        for g in (0..count).step_by(2) {
+            let values = at_word::<PER_WORD>(matrix, first + g * ROWS, w);
             // SAFETY: passed on.
-            groups[g * words + w] = unsafe { word_across::<R, PER_WORD>(values) };
+            let across = unsafe { word_across::<R, PER_WORD>(values) };
+            groups[g * words + w].copy_from_slice(&across[..ROWS]);
+            groups[(g + 1) * words + w].copy_from_slice(&across[ROWS..]);
         }
     }
 }
@@ -256,6 +264,24 @@ unsafe fn word_across<R: Rounding, const PER_WORD: usize>(values: [&[f32]; PER_W
     unsafe { R::across(whole) }
 }
 
+/// A whole right operand `[K, N]`, arranged: panels of 48 columns. The buffer is used again from product to product.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Right(Vec<Line>);
+
+impl Right {
+    /// Arranges the matrix, on all threads; returns the words of panel after panel.
+    pub(super) fn arrange(&mut self, isa: Isa, matrix: Matrix, precision: Precision) -> &[[u32; Panel::COLUMNS]] {
+        let [depth, columns] = matrix.shape();
+        let words = depth.div_ceil(precision.per_word());
+        let panels = columns.div_ceil(Panel::COLUMNS);
+        let all = room(&mut self.0, panels * words * Panel::COLUMNS).as_flattened_mut().as_chunks_mut().0;
+        all.par_chunks_mut(words.max(1)).enumerate().for_each(|(panel, words)| {
+            arrange_panel(words, isa, matrix, precision, panel * Panel::COLUMNS, 0..words.len());
+        });
+        all
+    }
+}
+
 /// A stretch along K of a panel of 48 columns of the right operand.
 #[derive(Default)]
 pub(super) struct Panel(Vec<Line>);
@@ -274,15 +300,27 @@ impl Panel {
         words: Range<usize>,
     ) -> &[[u32; Self::COLUMNS]] {
         let panel = room(&mut self.0, words.len() * Self::COLUMNS).as_flattened_mut().as_chunks_mut().0;
-        // lanes as rows
-        let matrix = matrix.transposed();
-        match (matrix.transposed, precision) {
-            (true, Precision::F32) => dispatch!(isa, panel_across::<1>(panel, matrix, first, words)),
-            (true, Precision::Bf16) => dispatch!(isa, panel_across::<2>(panel, matrix, first, words)),
-            (false, Precision::F32) => dispatch!(isa, panel_along::<1>(panel, matrix, first, words)),
-            (false, Precision::Bf16) => dispatch!(isa, panel_along::<2>(panel, matrix, first, words)),
-        }
+        arrange_panel(panel, isa, matrix, precision, first, words);
         panel
+    }
+}
+
+/// Arranges these words of the 48 columns of `matrix [K, N]` that begin with `first`.
+fn arrange_panel(
+    panel: &mut [[u32; Panel::COLUMNS]],
+    isa: Isa,
+    matrix: Matrix,
+    precision: Precision,
+    first: usize,
+    words: Range<usize>,
+) {
+    // lanes as rows
+    let matrix = matrix.transposed();
+    match (matrix.transposed, precision) {
+        (true, Precision::F32) => dispatch!(isa, panel_across::<1>(panel, matrix, first, words)),
+        (true, Precision::Bf16) => dispatch!(isa, panel_across::<2>(panel, matrix, first, words)),
+        (false, Precision::F32) => dispatch!(isa, panel_along::<1>(panel, matrix, first, words)),
+        (false, Precision::Bf16) => dispatch!(isa, panel_along::<2>(panel, matrix, first, words)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::driver::multiply_with;
 use super::kernel::Kernel;
-use super::{Epilogue, Left, Matrix, Precision};
+use super::{Buffers, Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};
 
 const SIZES: [usize; 15] = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 200];
@@ -61,7 +61,7 @@ impl Reference {
     }
 
     /// Multiplies the operands, each from a row-major source or from its transpose, with each epilogue, and compares.
-    fn check(&self, kernel: Kernel, isa: Isa, left: &mut Left, transpose: [bool; 2]) {
+    fn check(&self, kernel: Kernel, isa: Isa, buffers: &mut Buffers, transpose: [bool; 2]) {
         let [m, n, k] = self.shape;
         let (a, b) = (transposed(&self.a, [m, k]), transposed(&self.b, [k, n]));
         let choose = |transpose, x, y| if transpose { y } else { x };
@@ -73,7 +73,7 @@ impl Reference {
             if matches!(epilogue, Epilogue::Overwrite) {
                 c.fill(f32::NAN); // must not be read
             }
-            multiply_with(kernel, isa, left, &mut c, a, b, epilogue);
+            multiply_with(kernel, isa, buffers, &mut c, a, b, epilogue);
             for (i, (&c, &(product, magnitude))) in c.iter().zip(&self.product).enumerate() {
                 let start = match epilogue {
                     Epilogue::Overwrite => 0.0,
@@ -99,10 +99,10 @@ fn levels() -> Vec<Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.available()).collect()
 }
 
-/// One buffer serves all of them: what it held before must leave nothing behind.
+/// The same buffers serve all of them: what they held before must leave nothing behind.
 #[test]
 fn every_size_and_layout() {
-    let mut left = Left::default();
+    let mut buffers = Buffers::default();
     for m in SIZES {
         for n in SIZES {
             for k in SIZES {
@@ -111,7 +111,7 @@ fn every_size_and_layout() {
                     // one of the four pairs of layouts a shape, each again and again over the grid
                     let layout = m / 2 + n + k;
                     for kernel in kernels().into_iter().filter(|kernel| kernel.precision() == precision) {
-                        reference.check(kernel, isa(), &mut left, [layout & 1 == 1, layout & 2 == 2]);
+                        reference.check(kernel, isa(), &mut buffers, [layout & 1 == 1, layout & 2 == 2]);
                     }
                 }
             }
@@ -121,13 +121,13 @@ fn every_size_and_layout() {
 
 #[test]
 fn big() {
-    let mut left = Left::default();
+    let mut buffers = Buffers::default();
     for shape in [[150, 300, 1700], [1, 400, 3100], [260, 97, 800], [30, 768, 2049], [1100, 50, 33]] {
         for precision in [Precision::F32, Precision::Bf16] {
             let reference = Reference::new(shape, precision);
             for layout in 0..4 {
                 for kernel in kernels().into_iter().filter(|kernel| kernel.precision() == precision) {
-                    reference.check(kernel, isa(), &mut left, [layout & 1 == 1, layout & 2 == 2]);
+                    reference.check(kernel, isa(), &mut buffers, [layout & 1 == 1, layout & 2 == 2]);
                 }
             }
         }
@@ -136,14 +136,14 @@ fn big() {
 
 #[test]
 fn every_level_rounds_and_transposes_alike() {
-    let mut left = Left::default();
+    let mut buffers = Buffers::default();
     for shape in [[1, 1, 1], [8, 48, 16], [13, 50, 37], [65, 200, 129], [7, 96, 0], [33, 64, 64]] {
         for precision in [Precision::F32, Precision::Bf16] {
             let reference = Reference::new(shape, precision);
             for isa in levels() {
                 for layout in 0..4 {
                     for kernel in kernels().into_iter().filter(|kernel| kernel.precision() == precision) {
-                        reference.check(kernel, isa, &mut left, [layout & 1 == 1, layout & 2 == 2]);
+                        reference.check(kernel, isa, &mut buffers, [layout & 1 == 1, layout & 2 == 2]);
                     }
                 }
             }
@@ -161,7 +161,7 @@ fn bits_do_not_depend_on_threads() -> Result<(), rayon::ThreadPoolBuildError> {
             pool.install(|| {
                 let (a, b) = (values(m * k, 1), values(k * n, 2));
                 let (a, b) = (Matrix::new(&a, [m, k]), Matrix::new(&b, [n, k]).transposed());
-                multiply_with(kernel, isa(), &mut Left::default(), &mut c, a, b, Epilogue::Add);
+                multiply_with(kernel, isa(), &mut Buffers::default(), &mut c, a, b, Epilogue::Add);
             });
             Ok(c.into_iter().map(f32::to_bits).collect())
         };
@@ -182,7 +182,7 @@ fn specials_survive_rounding() {
                 let x_matrix = if transposed { x_matrix.transposed() } else { x_matrix };
                 for [a, b] in [[x_matrix, one], [one, x_matrix]] {
                     let mut c = [0.5];
-                    multiply_with(kernel, isa, &mut Left::default(), &mut c, a, b, Epilogue::Overwrite);
+                    multiply_with(kernel, isa, &mut Buffers::default(), &mut c, a, b, Epilogue::Overwrite);
                     let is_max = i == 5;
                     match kernel.precision() {
                         Precision::Bf16 if is_max => assert!(c[0] == f32::INFINITY, "{kernel:?} {isa:?}: {c:?}"),
@@ -199,7 +199,7 @@ fn specials_survive_rounding() {
 #[should_panic(expected = "output of")]
 fn a_size_that_overflows_is_refused() {
     let (a, b) = (Matrix::new(&[], [1 << 40, 0]), Matrix::new(&[], [0, 1 << 40]));
-    multiply_with(Kernel::best(Precision::F32), isa(), &mut Left::default(), &mut [], a, b, Epilogue::Overwrite);
+    multiply_with(Kernel::best(Precision::F32), isa(), &mut Buffers::default(), &mut [], a, b, Epilogue::Overwrite);
 }
 
 #[test]
@@ -207,5 +207,13 @@ fn a_size_that_overflows_is_refused() {
 fn a_short_output_is_refused() {
     let (a, b) = ([0.0; 6], [0.0; 12]);
     let (a, b) = (Matrix::new(&a, [2, 3]), Matrix::new(&b, [3, 4]));
-    multiply_with(Kernel::best(Precision::F32), isa(), &mut Left::default(), &mut [0.0; 7], a, b, Epilogue::Overwrite);
+    multiply_with(
+        Kernel::best(Precision::F32),
+        isa(),
+        &mut Buffers::default(),
+        &mut [0.0; 7],
+        a,
+        b,
+        Epilogue::Overwrite,
+    );
 }

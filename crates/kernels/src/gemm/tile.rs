@@ -82,7 +82,7 @@ pub(super) struct Tile<'a> {
     pub(super) stride: usize,
     pub(super) rows: usize,
     /// The bias, if any, has `Panel::COLUMNS` numbers.
-    pub(super) epilogue: Epilogue<'a>,
+    pub(super) epilogue: &'a Epilogue<'a>,
 }
 
 /// Sums that [`products`] adds to: enough to hide the latency of an addition, few enough for the registers.

@@ -13,6 +13,8 @@ use crate::{Dropout, Real};
 
 /// Query rows that are in work at once.
 const QUERY_BLOCK: usize = 32;
+/// Heads of sequences that a thread takes at least: buffers are made anew for each such group.
+const TASKS_AT_ONCE: usize = 8;
 
 /// Which rows belong to which sequence, and how a row is divided into heads.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +72,7 @@ pub fn attention<T: Real>(context: &mut [T], q: &[T], kv: &[T], heads: Heads, dr
     let _timer = timer(Operation::Attention, heads.multiplications(2));
     assert!(context.len() == q.len() && heads.width.is_multiple_of(heads.count));
     let context = Strided::new(context, heads.width);
-    heads.tasks().into_par_iter().for_each_init(Scratch::default, |scratch, task| {
+    heads.tasks().into_par_iter().with_min_len(TASKS_AT_ONCE).for_each_init(Scratch::default, |scratch, task| {
         vectorize(
             #[inline(always)]
             || forward_head(&context, q, kv, heads, dropout, task, scratch),
@@ -91,7 +93,7 @@ pub fn attention_backward<T: Real>(
     let _timer = timer(Operation::AttentionBackward, heads.multiplications(5));
     assert!(dq.len() == q.len() && dkv.len() == kv.len() && dcontext.len() == q.len());
     let (dq, dkv) = (Strided::new(dq, heads.width), Strided::new(dkv, 2 * heads.width));
-    heads.tasks().into_par_iter().for_each_init(Scratch::default, |scratch, task| {
+    heads.tasks().into_par_iter().with_min_len(TASKS_AT_ONCE).for_each_init(Scratch::default, |scratch, task| {
         vectorize(
             #[inline(always)]
             || backward_head(&dq, &dkv, dcontext, q, kv, heads, dropout, task, scratch),
@@ -130,7 +132,7 @@ fn forward_head<T: Real>(
     let (n, columns) = (task.keys, padded(task.keys));
     let (k, v) = (&kv[task.key * 2 * d + task.head * width..], &kv[task.key * 2 * d + d + task.head * width..]);
     copy_transposed(&mut s.keys_transposed, k, 2 * d, [n, width]);
-    copy_rows(&mut s.values, v, 2 * d, [n, width]);
+    let v = whole_lanes(&mut s.values, v, 2 * d, [n, width]);
     for first in (0..task.queries).step_by(QUERY_BLOCK) {
         let rows = QUERY_BLOCK.min(task.queries - first);
         let q = &q[(task.query + first) * d + task.head * width..];
@@ -142,7 +144,7 @@ fn forward_head<T: Real>(
             }
         }
         resize(&mut s.rows, rows * padded(width));
-        small_matmul(&mut s.rows, (&s.probabilities, [columns, 1]), &s.values, [rows, padded(width), n], false);
+        small_matmul(&mut s.rows, (&s.probabilities, [columns, 1]), v, [rows, padded(width), n], false);
         write_rows(context, task.query + first, task.head * width, width, &s.rows);
     }
 }
@@ -165,7 +167,7 @@ fn backward_head<T: Real>(
     let column = task.head * width;
     let (k, v) = (&kv[task.key * 2 * d + column..], &kv[task.key * 2 * d + d + column..]);
     copy_transposed(&mut s.keys_transposed, k, 2 * d, [n, width]);
-    copy_rows(&mut s.keys, k, 2 * d, [n, width]);
+    let k = whole_lanes(&mut s.keys, k, 2 * d, [n, width]);
     copy_transposed(&mut s.values_transposed, v, 2 * d, [n, width]);
     for gradient in [&mut s.dkeys, &mut s.dvalues] {
         resize(gradient, n * padded_width);
@@ -175,27 +177,33 @@ fn backward_head<T: Real>(
         let rows = QUERY_BLOCK.min(task.queries - first);
         let start = (task.query + first) * d + column;
         let (q, dcontext) = (&q[start..], &dcontext[start..]);
-        copy_rows(&mut s.queries, q, d, [rows, width]);
-        copy_rows(&mut s.dcontext, dcontext, d, [rows, width]);
+        let q_rows = whole_lanes(&mut s.queries, q, d, [rows, width]);
+        let dcontext_rows = whole_lanes(&mut s.dcontext, dcontext, d, [rows, width]);
         probabilities(&mut s.probabilities, q, d, &s.keys_transposed, [rows, n, width]);
         // the gradient of the dropped probabilities, then of the scores
         resize(&mut s.dscores, rows * columns);
-        small_matmul(&mut s.dscores, (dcontext, [d, 1]), &s.values_transposed, [rows, columns, width], false);
+        small_matmul(
+            &mut s.dscores,
+            (dcontext, [d, 1]),
+            (&s.values_transposed, columns),
+            [rows, columns, width],
+            false,
+        );
         s.dropped.clear();
         s.dropped.extend_from_slice(&s.probabilities);
         if !dropout.is_none() {
             for r in 0..rows {
+                let part = r * columns..(r + 1) * columns;
                 let row = heads.dropout_row(task, first + r);
-                dropout.apply_row(&mut s.dropped[r * columns..][..columns], row);
-                dropout.apply_row(&mut s.dscores[r * columns..][..columns], row);
+                dropout.apply_rows(&mut s.dropped[part.clone()], &mut s.dscores[part], row);
             }
         }
         softmax_backward(&mut s.dscores, &s.probabilities, columns, scale(width));
         resize(&mut s.rows, rows * padded_width);
-        small_matmul(&mut s.rows, (&s.dscores, [columns, 1]), &s.keys, [rows, padded_width, n], false);
+        small_matmul(&mut s.rows, (&s.dscores, [columns, 1]), k, [rows, padded_width, n], false);
         write_rows(dq, task.query + first, column, width, &s.rows);
-        small_matmul(&mut s.dkeys, (&s.dscores, [1, columns]), &s.queries, [n, padded_width, rows], true);
-        small_matmul(&mut s.dvalues, (&s.dropped, [1, columns]), &s.dcontext, [n, padded_width, rows], true);
+        small_matmul(&mut s.dkeys, (&s.dscores, [1, columns]), q_rows, [n, padded_width, rows], true);
+        small_matmul(&mut s.dvalues, (&s.dropped, [1, columns]), dcontext_rows, [n, padded_width, rows], true);
     }
     write_rows(dkv, task.key, column, width, &s.dkeys);
     write_rows(dkv, task.key, d + column, width, &s.dvalues);
@@ -211,7 +219,7 @@ fn scale<T: Real>(width: usize) -> T {
 fn probabilities<T: Real>(p: &mut Vec<T>, q: &[T], stride: usize, keys: &[T], [rows, n, width]: [usize; 3]) {
     let columns = padded(n);
     resize(p, rows * columns);
-    small_matmul(p, (q, [stride, 1]), keys, [rows, columns, width], false);
+    small_matmul(p, (q, [stride, 1]), (keys, columns), [rows, columns, width], false);
     let scale = scale::<T>(width);
     for row in p.chunks_exact_mut(columns) {
         let first = row[0];
@@ -252,27 +260,31 @@ fn resize<T: Real>(x: &mut Vec<T>, len: usize) {
     x.resize(len, T::ZERO);
 }
 
-/// `out [rows, padded(width)] = x`, whose rows are `stride` apart; zero in the padding.
+/// Rows of whole lanes and their stride: `x` itself, whose rows are `stride` apart, or where the width is no multiple of the
+/// lanes a copy in `out [rows, padded(width)]` with zeros in the padding.
 #[inline(always)]
-fn copy_rows<T: Real>(out: &mut Vec<T>, x: &[T], stride: usize, [rows, width]: [usize; 2]) {
+fn whole_lanes<'a, T: Real>(
+    out: &'a mut Vec<T>,
+    x: &'a [T],
+    stride: usize,
+    [rows, width]: [usize; 2],
+) -> (&'a [T], usize) {
+    if width == padded(width) {
+        return (x, stride);
+    }
     resize(out, rows * padded(width));
     for (r, out) in out.chunks_exact_mut(padded(width)).enumerate() {
         out[..width].copy_from_slice(&x[r * stride..][..width]);
         out[width..].fill(T::ZERO);
     }
+    (out, padded(width))
 }
 
 /// `out [width, padded(rows)] = xᵀ`; zero in the padding.
 #[inline(always)]
-fn copy_transposed<T: Real>(out: &mut Vec<T>, x: &[T], stride: usize, [rows, width]: [usize; 2]) {
-    let columns = padded(rows);
-    resize(out, width * columns);
-    for (c, out) in out.chunks_exact_mut(columns).enumerate() {
-        for (r, out) in out[..rows].iter_mut().enumerate() {
-            *out = x[r * stride + c];
-        }
-        out[rows..].fill(T::ZERO);
-    }
+fn copy_transposed<T: Real>(out: &mut Vec<T>, x: &[T], stride: usize, shape: [usize; 2]) {
+    resize(out, shape[1] * padded(shape[0]));
+    T::transpose(out, x, stride, shape);
 }
 
 /// Writes padded `rows` of `width` used columns at (row, column) of `out`.

@@ -113,6 +113,17 @@ impl Dropout {
             *x *= self.factor(key, column as u32);
         }
     }
+
+    /// Applies it to two rows that were dropped alike: an array and its gradient.
+    #[inline(always)]
+    pub(crate) fn apply_rows<T: Real>(&self, x: &mut [T], y: &mut [T], row: u64) {
+        let key = self.row(row);
+        for (column, (x, y)) in x.iter_mut().zip(y).enumerate() {
+            let factor = self.factor(key, column as u32);
+            *x *= factor;
+            *y *= factor;
+        }
+    }
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea & Flood 2014).

@@ -1,9 +1,9 @@
 //! The number type of the kernels: f32 to train, f64 to check gradients.
 
-use crate::gemm::{Epilogue, Matrix, Small, small};
+use crate::gemm::{Epilogue, Matrix, Small, small, transpose_small};
 use crate::matmul::{Products, multiply_unpacked, update_and_multiply};
 use crate::optimizer::{Adam, Update};
-use crate::small_matmul::sums_of_rows;
+use crate::small_matmul::{sums_of_rows, transpose_by_element};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
@@ -42,7 +42,13 @@ pub trait Real:
     fn normal(self) -> (Self, Self);
     /// See [`crate::small_matmul`].
     #[doc(hidden)]
-    fn small_matmul(c: &mut [Self], a: (&[Self], [usize; 2]), b: &[Self], shape: [usize; 3], accumulate: bool);
+    fn small_matmul(c: &mut [Self], a: (&[Self], [usize; 2]), b: (&[Self], usize), shape: [usize; 3], accumulate: bool);
+    /// See [`crate::small_matmul`].
+    #[doc(hidden)]
+    #[inline(always)]
+    fn transpose(out: &mut [Self], x: &[Self], stride: usize, shape: [usize; 2]) {
+        transpose_by_element(out, x, stride, shape);
+    }
     /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says.
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>);
     /// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`.
@@ -108,7 +114,13 @@ impl Real for f64 {
         (cumulative, DENSITY_AT_0 * (-0.5 * self * self).exp())
     }
     #[inline(always)]
-    fn small_matmul(c: &mut [Self], a: (&[Self], [usize; 2]), b: &[Self], shape: [usize; 3], accumulate: bool) {
+    fn small_matmul(
+        c: &mut [Self],
+        a: (&[Self], [usize; 2]),
+        b: (&[Self], usize),
+        shape: [usize; 3],
+        accumulate: bool,
+    ) {
         sums_of_rows(c, a, b, shape, accumulate);
     }
     fn multiply(_: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
@@ -187,11 +199,21 @@ impl Real for f32 {
     }
 
     #[inline(always)]
-    fn small_matmul(c: &mut [Self], a: (&[Self], [usize; 2]), b: &[Self], shape: [usize; 3], accumulate: bool) {
-        let (a, strides) = a;
-        if let Some(Small { c, .. }) = small(Small { c, a, strides, b, shape, accumulate }) {
-            sums_of_rows(c, (a, strides), b, shape, accumulate);
+    fn small_matmul(
+        c: &mut [Self],
+        (a, strides): (&[Self], [usize; 2]),
+        (b, stride): (&[Self], usize),
+        shape: [usize; 3],
+        accumulate: bool,
+    ) {
+        if let Some(Small { c, .. }) = small(Small { c, a, strides, b, stride, shape, accumulate }) {
+            sums_of_rows(c, (a, strides), (b, stride), shape, accumulate);
         }
+    }
+
+    #[inline(always)]
+    fn transpose(out: &mut [Self], x: &[Self], stride: usize, shape: [usize; 2]) {
+        transpose_small(out, x, stride, shape);
     }
 
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {

@@ -11,10 +11,16 @@ pub(crate) fn padded(n: usize) -> usize {
     n.next_multiple_of(LANES)
 }
 
-/// `c [m, n] = a [m, k] · b [k, n]`, or `c +=` with `accumulate`. `a` has [row stride, column stride]; `b` and `c` are
+/// `c [m, n] = a [m, k] · b [k, n]`, or `c +=` with `accumulate`. `a` has [row stride, column stride], `b` a row stride; `c` is
 /// contiguous, `n` a multiple of [`LANES`].
 #[inline(always)]
-pub(crate) fn small_matmul<T: Real>(c: &mut [T], a: (&[T], [usize; 2]), b: &[T], shape: [usize; 3], accumulate: bool) {
+pub(crate) fn small_matmul<T: Real>(
+    c: &mut [T],
+    a: (&[T], [usize; 2]),
+    b: (&[T], usize),
+    shape: [usize; 3],
+    accumulate: bool,
+) {
     T::small_matmul(c, a, b, shape, accumulate);
 }
 
@@ -23,7 +29,7 @@ pub(crate) fn small_matmul<T: Real>(c: &mut [T], a: (&[T], [usize; 2]), b: &[T],
 pub(crate) fn sums_of_rows<T: Real>(
     c: &mut [T],
     (a, [a_row, a_column]): (&[T], [usize; 2]),
-    b: &[T],
+    (b, stride): (&[T], usize),
     [m, n, k]: [usize; 3],
     accumulate: bool,
 ) {
@@ -32,19 +38,28 @@ pub(crate) fn sums_of_rows<T: Real>(
     }
     for (i, c) in c[..m * n].chunks_exact_mut(n).enumerate() {
         let factor = |p: usize| a[i * a_row + p * a_column];
-        let fours = b[..k * n].chunks_exact(4 * n);
-        let rest = fours.remainder();
-        for (p, b) in fours.enumerate() {
-            let (b01, b23) = b.split_at(2 * n);
-            let ((b0, b1), (b2, b3)) = (b01.split_at(n), b23.split_at(n));
+        let row = |p: usize| &b[p * stride..][..n];
+        for p in 0..k / 4 {
+            let [b0, b1, b2, b3] = [row(4 * p), row(4 * p + 1), row(4 * p + 2), row(4 * p + 3)];
             let [a0, a1, a2, a3] = [factor(4 * p), factor(4 * p + 1), factor(4 * p + 2), factor(4 * p + 3)];
             for ((((c, b0), b1), b2), b3) in c.iter_mut().zip(b0).zip(b1).zip(b2).zip(b3) {
                 *c += (a0 * *b0 + a1 * *b1) + (a2 * *b2 + a3 * *b3);
             }
         }
-        for (p, b) in rest.chunks_exact(n).enumerate() {
-            let a = factor(k / 4 * 4 + p);
-            c.iter_mut().zip(b).for_each(|(c, b)| *c += a * *b);
+        for p in k / 4 * 4..k {
+            let a = factor(p);
+            c.iter_mut().zip(row(p)).for_each(|(c, b)| *c += a * *b);
         }
+    }
+}
+
+/// `out [width, padded(rows)] = xᵀ` for `x` whose rows are `stride` apart; zero in the padding. On any CPU and in any type.
+#[inline(always)]
+pub(crate) fn transpose_by_element<T: Real>(out: &mut [T], x: &[T], stride: usize, [rows, width]: [usize; 2]) {
+    for (c, out) in out.chunks_exact_mut(padded(rows)).take(width).enumerate() {
+        for (r, out) in out[..rows].iter_mut().enumerate() {
+            *out = x[r * stride + c];
+        }
+        out[rows..].fill(T::ZERO);
     }
 }

@@ -33,6 +33,7 @@ pub(crate) use driver::multiply_updating;
 pub use driver::{Buffers, multiply};
 pub(crate) use kernel::small;
 pub use pack::Matrix;
+pub(crate) use pack::transpose_small;
 pub use peak::peak;
 pub(crate) use tile::Small;
 

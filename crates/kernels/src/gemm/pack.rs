@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::Precision;
 use super::tile::{Operand, ROWS};
-use crate::isa::Isa;
+use crate::isa::{Isa, isa};
 
 #[cfg(target_arch = "x86_64")]
 use super::pack_x86;
@@ -386,6 +386,45 @@ unsafe fn panel_along<R: Rounding, const PER_WORD: usize>(
             unsafe { R::transpose(&mut square) };
             for (packed, square) in packed.iter_mut().zip(square) {
                 packed[lane..lane + SQUARE].copy_from_slice(&square);
+            }
+        }
+    }
+}
+
+/// `out [width, n] = xᵀ` for `x [rows, width]` whose rows are `stride` apart; `n` is `rows` rounded up to a multiple of sixteen,
+/// with zeros in the additional columns.
+pub(crate) fn transpose_small(out: &mut [f32], x: &[f32], stride: usize, shape: [usize; 2]) {
+    dispatch!(isa(), transpose_squares::<1>(out, x, stride, shape));
+}
+
+/// See [`transpose_small`].
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn transpose_squares<R: Rounding, const PER_WORD: usize>(
+    out: &mut [f32],
+    x: &[f32],
+    stride: usize,
+    [rows, width]: [usize; 2],
+) {
+    let n = rows.next_multiple_of(SQUARE);
+    for first in (0..rows).step_by(SQUARE) {
+        for column in (0..width).step_by(SQUARE) {
+            let (height, across) = (SQUARE.min(rows - first), SQUARE.min(width - column));
+            let mut square = [[0; SQUARE]; SQUARE];
+            for (r, square) in square[..height].iter_mut().enumerate() {
+                let x = &x[(first + r) * stride + column..];
+                match x.first_chunk::<SQUARE>() {
+                    Some(x) => *square = x.map(f32::to_bits),
+                    None => square.iter_mut().zip(x).for_each(|(square, x)| *square = x.to_bits()),
+                }
+            }
+            // SAFETY: passed on.
+            unsafe { R::transpose(&mut square) };
+            for (c, square) in square[..across].iter().enumerate() {
+                out[(column + c) * n + first..][..SQUARE].copy_from_slice(&square.map(f32::from_bits));
             }
         }
     }

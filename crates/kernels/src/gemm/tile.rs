@@ -215,12 +215,13 @@ unsafe fn sums<V: Vector, const N: usize, const VECTORS: usize>(
 }
 
 /// A product of matrices that are small enough to multiply as they lie: `c [m, n] = a [m, k] · b [k, n]`, or `c +=` with
-/// `accumulate`. `a` has [row stride, column stride]; `b` and `c` are contiguous.
+/// `accumulate`. `a` has [row stride, column stride], `b` the row stride `stride`; `c` is contiguous.
 pub(crate) struct Small<'a> {
     pub(crate) c: &'a mut [f32],
     pub(crate) a: &'a [f32],
     pub(crate) strides: [usize; 2],
     pub(crate) b: &'a [f32],
+    pub(crate) stride: usize,
     pub(crate) shape: [usize; 3],
     pub(crate) accumulate: bool,
 }
@@ -233,8 +234,9 @@ pub(crate) struct Small<'a> {
 /// vector's lanes.
 #[inline(always)]
 pub(super) unsafe fn small<V: Vector, const VECTORS: usize>(product: Small) {
-    let Small { c, a, strides, b, shape: [m, n, k], accumulate } = product;
-    assert!(c.len() >= m * n && b.len() >= k * n && n.is_multiple_of(V::LANES));
+    let Small { c, a, strides, b, stride, shape: [m, n, k], accumulate } = product;
+    assert!(c.len() >= m * n && n.is_multiple_of(V::LANES));
+    assert!(k == 0 || b.len() >= (k - 1) * stride + n);
     assert!(m == 0 || k == 0 || a.len() > (m - 1) * strides[0] + (k - 1) * strides[1]);
     let mut column = 0;
     while column < n {
@@ -247,9 +249,9 @@ pub(super) unsafe fn small<V: Vector, const VECTORS: usize>(product: Small) {
                 let to = c.as_mut_ptr().add(row * n + column);
                 let rows = V::ROWS.min(m - row);
                 match vectors {
-                    1 => small_rows::<V, 1>(to, left, right, n, [rows, k], accumulate),
-                    2 => small_rows::<V, 2>(to, left, right, n, [rows, k], accumulate),
-                    _ => small_rows::<V, VECTORS>(to, left, right, n, [rows, k], accumulate),
+                    1 => small_rows::<V, 1>(to, n, left, (right, stride), [rows, k], accumulate),
+                    2 => small_rows::<V, 2>(to, n, left, (right, stride), [rows, k], accumulate),
+                    _ => small_rows::<V, VECTORS>(to, n, left, (right, stride), [rows, k], accumulate),
                 }
             }
         }
@@ -265,23 +267,23 @@ pub(super) unsafe fn small<V: Vector, const VECTORS: usize>(product: Small) {
 #[inline(always)]
 unsafe fn small_rows<V: Vector, const VECTORS: usize>(
     to: *mut f32,
-    left: Operand,
-    right: *const u32,
     n: usize,
+    left: Operand,
+    right: (*const u32, usize),
     [rows, k]: [usize; 2],
     accumulate: bool,
 ) {
     // SAFETY: passed on.
     unsafe {
         match rows {
-            1 => small_part::<V, 1, VECTORS>(to, left, right, n, k, accumulate),
-            2 => small_part::<V, 2, VECTORS>(to, left, right, n, k, accumulate),
-            3 => small_part::<V, 3, VECTORS>(to, left, right, n, k, accumulate),
-            4 => small_part::<V, 4, VECTORS>(to, left, right, n, k, accumulate),
-            5 => small_part::<V, 5, VECTORS>(to, left, right, n, k, accumulate),
-            6 => small_part::<V, 6, VECTORS>(to, left, right, n, k, accumulate),
-            7 => small_part::<V, 7, VECTORS>(to, left, right, n, k, accumulate),
-            8 => small_part::<V, 8, VECTORS>(to, left, right, n, k, accumulate),
+            1 => small_part::<V, 1, VECTORS>(to, n, left, right, k, accumulate),
+            2 => small_part::<V, 2, VECTORS>(to, n, left, right, k, accumulate),
+            3 => small_part::<V, 3, VECTORS>(to, n, left, right, k, accumulate),
+            4 => small_part::<V, 4, VECTORS>(to, n, left, right, k, accumulate),
+            5 => small_part::<V, 5, VECTORS>(to, n, left, right, k, accumulate),
+            6 => small_part::<V, 6, VECTORS>(to, n, left, right, k, accumulate),
+            7 => small_part::<V, 7, VECTORS>(to, n, left, right, k, accumulate),
+            8 => small_part::<V, 8, VECTORS>(to, n, left, right, k, accumulate),
             _ => {}
         }
     }
@@ -295,15 +297,15 @@ unsafe fn small_rows<V: Vector, const VECTORS: usize>(
 #[inline(always)]
 unsafe fn small_part<V: Vector, const N: usize, const VECTORS: usize>(
     to: *mut f32,
-    left: Operand,
-    right: *const u32,
     n: usize,
+    left: Operand,
+    (right, stride): (*const u32, usize),
     k: usize,
     accumulate: bool,
 ) {
     // SAFETY: passed on.
     unsafe {
-        for (r, sums) in sums::<V, N, VECTORS>(left, right, n, k).into_iter().enumerate() {
+        for (r, sums) in sums::<V, N, VECTORS>(left, right, stride, k).into_iter().enumerate() {
             for (v, sum) in sums.into_iter().enumerate() {
                 let to = to.add(r * n + v * V::LANES);
                 let result = if accumulate { V::load(to).add(sum) } else { sum };

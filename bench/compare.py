@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Training speed of distune and of Transformers + PyTorch, side by side: the table in the README.
 
-    bench/compare.py [--rounds 3] [--steps 10] [--only TEXT] [--python PYTHON] [--sst2 DIR]
+    bench/compare.py [--rounds 3] [--steps 16] [--only TEXT] [--python PYTHON] [--sst2 DIR]
 
-Every line of the table runs the peer and distune in turn, `rounds` times over, and shows medians; the ratio is the median of
-the ratios of each round, whose two halves ran in the same minute. PYTHON needs torch and transformers. Nothing else should
-run meanwhile.
+Both sides of a line train on the same rows, each in its own random order; a round runs peer and distune in turn. Shown are
+medians over `rounds` rounds; the ratio is the median of the ratios of each round. A peer that several lines share runs once a
+round. PYTHON needs torch and transformers. Nothing else should run meanwhile.
 """
 import argparse
 import json
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DISTUNE = ROOT / "target/release/distune"
 a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 a.add_argument("--rounds", type=int, default=3)
-a.add_argument("--steps", type=int, default=10, help="steps that count, of each run")
+a.add_argument("--steps", type=int, default=16, help="steps that count, of each run")
 a.add_argument("--only", default="", help="measure only lines that contain this text")
 a.add_argument("--python", default=os.environ.get("DISTUNE_PYTHON", sys.executable))
 a.add_argument("--sst2", type=Path, default=Path(os.environ.get("DISTUNE_SST2", ROOT / "../shared/sst2")))
@@ -34,6 +34,8 @@ BASE, ENCODER = "DistilBERT-base", "bundled encoder"
 ALL, B8 = ["--unfreeze", "blocks:6"], ["--batch-size", "8"]
 F32, FROZEN = ["--precision", "f32"], ["--freeze-embeddings"]
 LONG = ["--max-length", "512", "--batch-size", "8"]
+# of the long texts
+LONG_STEPS = 3
 LINES = [
     (BASE, "all blocks", "f32, dynamic padding", FROZEN, "bf16", ALL),
     (BASE, "all blocks", "f32, dynamic padding", FROZEN, "f32", [*ALL, *F32]),
@@ -43,11 +45,11 @@ LINES = [
     (BASE, "all blocks, batch 8", "f32, padded to 128", [*FROZEN, "--pad", "max", "--batch", "8"], "bf16", [*ALL, *B8]),
     (BASE, "all blocks, batch 8, 512 tokens", "bf16", [*FROZEN, "--dtype", "bf16", "--max-length", "512", "--batch", "8"],
      "bf16", [*ALL, *LONG]),
-    (BASE, "blocks:3, second epoch", "bf16, dynamic padding", ["--dtype", "bf16", "--unfreeze", "3"], "bf16",
+    (BASE, "blocks:3, later epochs", "bf16, dynamic padding", ["--dtype", "bf16", "--unfreeze", "3"], "bf16",
      ["--unfreeze", "blocks:3"]),
-    (BASE, "head, second epoch", "bf16, dynamic padding", ["--dtype", "bf16", "--unfreeze", "0"], "bf16",
+    (BASE, "head, later epochs", "bf16, dynamic padding", ["--dtype", "bf16", "--unfreeze", "0"], "bf16",
      ["--unfreeze", "head"]),
-    (BASE, "peak memory, one epoch", "f32, dynamic padding", FROZEN, "bf16", ALL),
+    (BASE, "peak memory, two epochs", "f32, dynamic padding", FROZEN, "bf16", ALL),
     (ENCODER, "all blocks", "f32, dynamic padding", FROZEN, "bf16", ALL),
     (ENCODER, "all blocks", "bf16, dynamic padding", [*FROZEN, "--dtype", "bf16"], "bf16", ALL),
     (ENCODER, "all blocks", "bf16, by length", [*FROZEN, "--dtype", "bf16", "--pad", "bucket"], "bf16", ALL),
@@ -69,37 +71,48 @@ def prepare(directory):
         (directory / "base" / name).write_bytes((ROOT / "assets/encoder" / name).read_bytes())
     header, *rows = (a.sst2 / "train.tsv").read_text(encoding="utf-8").splitlines()
     random.Random(0).shuffle(rows)
-    write = lambda path, rows: (path.parent.mkdir(exist_ok=True), path.write_text("\n".join([header, *rows]) + "\n"))
-    write(directory / "short/train.tsv", rows[:1920])
-    write(directory / "short/dev.tsv", rows[1920:1984])
-    # 60 phrases a row: far more than 512 tokens
+
+    def write(name, rows):
+        for split, part in [("train", rows), ("dev", rows[:64])]:
+            (directory / name).mkdir(exist_ok=True)
+            (directory / name / f"{split}.tsv").write_text("\n".join([header, *part]) + "\n")
+
+    # exactly as many rows as the steps take, those of the warm-up included
+    write("short", rows[: (a.steps + 2) * 32])
+    write("small batches", rows[: (a.steps + 2) * 8])
+    # 60 phrases a row: more than 512 tokens
     texts = [line.rsplit("\t", 1)[0] for line in rows]
-    long = [" ".join(texts[i : i + 60]) + f"\t{i // 60 % 2}" for i in range(0, 60 * 200, 60)]
-    write(directory / "long/train.tsv", long[:160])
-    write(directory / "long/dev.tsv", long[160:])
+    count = (LONG_STEPS + 2) * 8
+    write("long", [" ".join(texts[i * 60 : (i + 1) * 60]) + f"\t{i % 2}" for i in range(count)])
+
+
+def data(what):
+    """The rows of a line, and its steps."""
+    if "512" in what:
+        return "long", LONG_STEPS
+    return ("small batches" if "batch 8" in what else "short"), a.steps
 
 
 def peer(directory, model, what, options):
-    data = directory / ("long" if "512" in what else "short") / "train.tsv"
+    name, steps = data(what)
     model = ["--model", directory / "base", "--base"] if model == BASE else ["--model", ROOT / "assets/encoder"]
-    steps = 3 if "512" in what else a.steps
-    return json.loads(run([a.python, ROOT / "bench/train_torch.py", "--data", data, *model, "--steps", steps, *options])[-1])
+    command = [a.python, ROOT / "bench/train_torch.py", "--data", directory / name / "train.tsv", *model, "--steps", steps]
+    return json.loads(run([*command, *options])[-1])
 
 
 def ours(directory, model, what, options):
+    name, steps = data(what)
     model = directory / "base" if model == BASE else "bundled"
-    if "epoch" in what:
-        # a whole training, as a user has it
-        out = directory / "run"
-        epochs = 1 if "memory" in what else 2
-        command = [DISTUNE, "train", "--json", "--quiet", "--model", model, "--data", directory / "short", "--new-head",
-                   "--overwrite", "--output", out, "--epochs", epochs, *options]
-        lines = [json.loads(line) for line in run(["/usr/bin/env", "python3", "-c", MEASURE, *command])]
-        epoch = [line for line in lines if line.get("event") == "epoch"][-1]
-        return {"samples_per_s": 1920 / epoch["seconds"], "peak_mb": lines[-1]["peak_mb"]}
-    data = directory / ("long" if "512" in what else "short")
-    steps = 3 if "512" in what else a.steps
-    return json.loads(run([DISTUNE, "bench", "--json", "--quiet", "--model", model, "--data", data, "--steps", steps, *options])[-1])
+    if "epochs" not in what:
+        command = [DISTUNE, "bench", "--json", "--quiet", "--model", model, "--data", directory / name, "--steps", steps]
+        return json.loads(run([*command, *options])[-1])
+    # a whole training, as a user has it
+    epochs = 2 if "memory" in what else 4
+    command = [DISTUNE, "train", "--json", "--quiet", "--model", model, "--data", directory / name, "--new-head",
+               "--overwrite", "--output", directory / "run", "--epochs", epochs, *options]
+    lines = [json.loads(line) for line in run([sys.executable, "-c", MEASURE, *command])]
+    seconds = [line["seconds"] for line in lines if line.get("event") == "epoch"]
+    return {"samples_per_s": (steps + 2) * 32 / statistics.median(seconds[1:]), "peak_mb": lines[-1]["peak_mb"]}
 
 
 # runs a command and adds a line with its peak memory
@@ -118,8 +131,11 @@ def main():
         prepare(directory)
         results = {i: [] for i in range(len(lines))}
         for round in range(a.rounds):
+            peers = {}
             for i, (model, what, _, theirs, _, mine) in enumerate(lines):
-                pair = peer(directory, model, what, theirs), ours(directory, model, what, mine)
+                key = str((model, theirs, data(what)))
+                peers[key] = peers.get(key) or peer(directory, model, what, theirs)
+                pair = peers[key], ours(directory, model, what, mine)
                 results[i].append(pair)
                 key = "peak_mb" if "memory" in what else "samples_per_s"
                 note = f"round {round + 1}: {model}, {what}, {theirs} : {mine}"

@@ -89,6 +89,12 @@ struct RecipeArgs {
     /// Label smoothing [default: 0.1]
     #[arg(long, value_name = "X")]
     label_smoothing: Option<f64>,
+    /// R-Drop: strength of the pull between two passes of each text with different dropout, at twice the cost of a step [default: 0]
+    #[arg(long, value_name = "X")]
+    r_drop: Option<f64>,
+    /// What the learning rate is multiplied by from each block to the one below it, and to the embeddings [default: 1]
+    #[arg(long, value_name = "X")]
+    layer_decay: Option<f64>,
     /// Longest text in tokens [default: 128, or the model's limit if lower]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
@@ -121,6 +127,8 @@ impl RecipeArgs {
             optim: self.optimizer.unwrap_or(r.optim),
             max_grad_norm: self.max_grad_norm.unwrap_or(r.max_grad_norm),
             label_smoothing_factor: self.label_smoothing.unwrap_or(r.label_smoothing_factor),
+            r_drop: self.r_drop.unwrap_or(r.r_drop),
+            layer_decay: self.layer_decay.unwrap_or(r.layer_decay),
             max_seq_length: self.max_length.unwrap_or(r.max_seq_length.min(config.max_position_embeddings)),
             seed: self.seed.unwrap_or(r.seed),
             ..r

@@ -10,7 +10,7 @@ use crate::data::Batch;
 use crate::model::activations::{Activations, Pass, sized};
 use crate::model::backward::{Scratch, backward};
 use crate::model::forward::{forward, frozen_output};
-use crate::model::weights::{Parameters, Tensor, Waiting, Weights};
+use crate::model::weights::{Parameters, Rates, Tensor, Waiting, Weights};
 use crate::model::{Config, Model};
 use crate::train::Unfreeze;
 
@@ -29,6 +29,8 @@ pub struct StepOptions {
     pub weight_decay: f64,
     /// Adam or AdamW.
     pub decay: Decay,
+    /// What the learning rate shrinks by from each block to the one below it, and to the embeddings; 1 for nothing.
+    pub layer_decay: f64,
     /// Gradients of a larger global norm are scaled down to this; 0 for no limit.
     pub max_grad_norm: f64,
     /// Class weights and label smoothing.
@@ -122,9 +124,9 @@ struct Training {
     gradients: Parameters<f32>,
     /// Whether `gradients` holds those of a part of the step under way.
     accumulated: bool,
-    /// The step that the weights of linear layers still wait for, and their weight decay. The next forward pass of a training
+    /// The step that the weights of linear layers still wait for. The next forward pass of a training
     /// step makes it when it reads them, which saves a way through the memory; everything else that reads them makes it first.
-    waiting: Option<(Adam, f64)>,
+    waiting: Option<(Adam, Rates)>,
     first_moments: Parameters<f32>,
     second_moments: Parameters<f32>,
     dlogits: Vec<f32>,
@@ -164,9 +166,9 @@ impl Cpu {
     /// Makes the step that weights still wait for.
     fn settle(&mut self) {
         if let Some(training) = &mut self.training
-            && let Some((adam, weight_decay)) = training.waiting.take()
+            && let Some((adam, rates)) = training.waiting.take()
         {
-            inside_pool(|| training.step_tensors(&mut self.model, &adam, weight_decay, Tensor::is_linear));
+            inside_pool(|| training.step_tensors(&mut self.model, &adam, rates, Tensor::is_linear));
         }
     }
 }
@@ -194,13 +196,13 @@ impl Training {
         let waiting = self.waiting.take();
         let weights = match &waiting {
             None => Weights::Ready(&model.weights),
-            Some((adam, weight_decay)) => Weights::Waiting(Waiting {
+            Some((adam, rates)) => Weights::Waiting(Waiting {
                 weights: &mut model.weights,
                 first_moments: &mut self.first_moments,
                 second_moments: &mut self.second_moments,
                 gradients: &self.gradients,
                 adam,
-                weight_decay: *weight_decay,
+                rates: *rates,
             }),
         };
         forward(activations, weights, pass);
@@ -231,21 +233,23 @@ impl Training {
             step,
             gradient_scale,
         };
-        self.step_tensors(model, &adam, options.weight_decay, |tensor| !tensor.is_linear());
-        self.waiting = Some((adam, options.weight_decay));
+        let (weight_decay, layer_decay, n_layers) = (options.weight_decay, options.layer_decay, model.config.n_layers);
+        let rates = Rates { weight_decay, layer_decay, n_layers };
+        self.step_tensors(model, &adam, rates, |tensor| !tensor.is_linear());
+        self.waiting = Some((adam, rates));
         gradient_norm
     }
 
     /// One optimizer step for some of the tensors that train.
-    fn step_tensors(&mut self, model: &mut Model, adam: &Adam, weight_decay: f64, which: impl Fn(&Tensor) -> bool) {
+    fn step_tensors(&mut self, model: &mut Model, adam: &Adam, rates: Rates, which: impl Fn(&Tensor) -> bool) {
         let table = model.weights.table().clone();
         let lowest = self.unfreeze.lowest(model.config.n_layers);
         let (w, g) = (model.weights.tensors_from_mut(lowest), self.gradients.tensors_from(lowest));
         let (m, v) = (self.first_moments.tensors_from_mut(lowest), self.second_moments.tensors_from_mut(lowest));
         let all = table.tensors_from(lowest).iter().zip(w).zip(m).zip(v).zip(g);
         let updates = all.filter(|((((tensor, _), _), _), _)| which(tensor)).map(|((((tensor, w), m), v), g)| {
-            let weight_decay = if tensor.decayed { weight_decay } else { 0.0 };
-            Update { w, m, v, g, weight_decay }
+            let weight_decay = if tensor.decayed { rates.weight_decay } else { 0.0 };
+            Update { w, m, v, g, weight_decay, rate: rates.of(tensor.group) }
         });
         adam_step(updates.collect(), adam);
     }

@@ -32,7 +32,7 @@ fn setup() -> (Config, Parameters<f64>, Vec<Vec<u32>>) {
 fn loss_of(a: &mut Activations<f64>, weights: &Parameters<f64>, pass: Pass<f64>, dlogits: &mut Vec<f64>) -> f64 {
     forward(a, Weights::Ready(weights), pass);
     dlogits.resize(a.logits.len(), 0.0);
-    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1 };
+    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1, r_drop: 0.0 };
     let targets = Targets::Classes(&LABELS);
     loss(dlogits, &a.logits, targets, &options, options.total_weight(targets))
 }

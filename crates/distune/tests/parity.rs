@@ -42,8 +42,8 @@ fn hidden_states_logits_and_loss() {
     assert_close("logits", &a.logits, &want["logits"], 1e-5);
 
     let (classes, multi) = (Targets::Classes(&labels), Targets::MultiLabel(&want["multi_label.targets"]));
-    let weighted = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.0 };
-    let smoothed = LossOptions { class_weights: vec![], label_smoothing: 0.1 };
+    let weighted = LossOptions { class_weights: vec![0.5, 1.0, 2.0], ..LossOptions::default() };
+    let smoothed = LossOptions { label_smoothing: 0.1, ..LossOptions::default() };
     for (name, targets, options, tolerance) in [
         ("loss", classes, &LossOptions::default(), 1e-5),
         ("loss.class_weights", classes, &weighted, 1e-6),
@@ -103,6 +103,7 @@ fn options(weight_decay: f64) -> StepOptions {
         epsilon: 1e-8,
         weight_decay,
         decay: Decay::Decoupled,
+        layer_decay: 1.0,
         max_grad_norm: 1.0,
         loss: LossOptions::default(),
     }

@@ -18,6 +18,9 @@ pub struct LossOptions {
     pub class_weights: Vec<f64>,
     /// Part of the target that is spread evenly over all classes, in [0, 1).
     pub label_smoothing: f64,
+    /// R-Drop (Liang et al. 2021): the strength of what draws two passes of a text, with different dropout, to each other. With
+    /// it, rows 2i and 2i + 1 are such a pair.
+    pub r_drop: f64,
 }
 
 impl LossOptions {
@@ -40,6 +43,9 @@ impl LossOptions {
 /// Cross-entropy with class weights w and smoothing s is, as in PyTorch,
 /// `((1 - s) sum_i w[y_i] nll_i(y_i) + s / C sum_i sum_c w[c] nll_i(c)) / sum_i w[y_i]`, `nll_i(c) = -log softmax_i(c)`.
 /// Multi-label loss is the mean of the binary cross-entropies over rows and classes.
+///
+/// R-Drop, with classes, adds the mean over pairs of `r_drop (KL(p || q) + KL(q || p)) / 2`, the divergences of the pair's
+/// distributions; with class weights, weighted by that of the pair's class.
 pub fn loss<T: Real>(
     dlogits: &mut [T],
     logits: &[T],
@@ -49,9 +55,38 @@ pub fn loss<T: Real>(
 ) -> f64 {
     assert_eq!(dlogits.len(), logits.len());
     match targets {
-        Targets::Classes(classes) => cross_entropy(dlogits, logits, classes, options, total_weight),
+        Targets::Classes(classes) => {
+            let loss = cross_entropy(dlogits, logits, classes, options, total_weight);
+            let pairs = options.r_drop > 0.0;
+            loss + if pairs { r_drop(dlogits, logits, classes, options, total_weight) } else { 0.0 }
+        }
         Targets::MultiLabel(targets) => binary_cross_entropy(dlogits, logits, targets, total_weight),
     }
+}
+
+/// See [`loss`]; adds to the gradient. With logits a of p and b of q, the two divergences are together
+/// `sum_c (p_c - q_c) (a_c - b_c)`: the logarithms of the softmax's sums meet a sum of differences, which is zero.
+fn r_drop<T: Real>(dlogits: &mut [T], logits: &[T], classes: &[u32], options: &LossOptions, total_weight: f64) -> f64 {
+    assert!(classes.len().is_multiple_of(2), "rows in pairs");
+    let c = logits.len() / classes.len();
+    let pairs = dlogits.chunks_exact_mut(2 * c).zip(logits.chunks_exact(2 * c)).zip(classes.chunks_exact(2));
+    let mut loss = 0.0;
+    for ((dlogits, logits), classes) in pairs {
+        let (a, b) = logits.split_at(c);
+        let (p, q) = (softmax(a), softmax(b));
+        let gaps: Vec<f64> = a.iter().zip(b).map(|(a, b)| a.to_f64() - b.to_f64()).collect();
+        let mean = |p: &[f64]| p.iter().zip(&gaps).map(|(p, gap)| p * gap).sum::<f64>();
+        let (mean_p, mean_q) = (mean(&p), mean(&q));
+        // half of the divergences, of half as many pairs as rows
+        let strength = options.r_drop * options.weight(classes[0] as usize) / total_weight;
+        loss += strength * (mean_p - mean_q);
+        let (da, db) = dlogits.split_at_mut(c);
+        for k in 0..c {
+            da[k] += T::from_f64(strength * (p[k] - q[k] + p[k] * (gaps[k] - mean_p)));
+            db[k] += T::from_f64(strength * (q[k] - p[k] - q[k] * (gaps[k] - mean_q)));
+        }
+    }
+    loss
 }
 
 fn cross_entropy<T: Real>(

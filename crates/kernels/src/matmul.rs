@@ -69,8 +69,8 @@ pub(crate) fn update_and_multiply<T: Real>(
     adam: &Adam,
     bias: &[T],
 ) {
-    let Update { w, m, v, g, weight_decay } = update;
-    adam_step(vec![Update { w: &mut *w, m, v, g, weight_decay }], adam);
+    let Update { w, m, v, g, .. } = update;
+    adam_step(vec![Update { w: &mut *w, m, v, g, ..update }], adam);
     let shape = [bias.len(), w.len() / bias.len()];
     T::multiply(p, c, a, Matrix::new(w, shape).transposed(), Epilogue::Bias(bias));
 }

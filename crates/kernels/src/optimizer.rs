@@ -49,6 +49,8 @@ pub struct Update<'a, T> {
     pub g: &'a [T],
     /// Strength of the decay; 0 for none.
     pub weight_decay: f64,
+    /// What the learning rate is multiplied by.
+    pub rate: f64,
 }
 
 /// The weights of a linear layer.
@@ -75,7 +77,7 @@ impl<T> Weight<'_, T> {
 pub fn adam_step<T: Real>(updates: Vec<Update<T>>, adam: &Adam) {
     let _timer = timer(Operation::Optimizer, 0);
     updates.into_par_iter().for_each(|update| {
-        let step = AdamStep::new(adam, update.weight_decay);
+        let step = AdamStep::new(adam, &update);
         update.split(ELEMENTS).for_each(|update| step.make(update));
     });
 }
@@ -83,10 +85,10 @@ pub fn adam_step<T: Real>(updates: Vec<Update<T>>, adam: &Adam) {
 impl<'a, T: Real> Update<'a, T> {
     /// Parts of `elements` elements, the last one shorter, for as many tasks.
     pub(crate) fn split(self, elements: usize) -> impl IndexedParallelIterator<Item = Update<'a, T>> {
-        let Self { w, m, v, g, weight_decay } = self;
+        let Self { w, m, v, g, weight_decay, rate } = self;
         assert!(w.len() == m.len() && m.len() == v.len() && v.len() == g.len());
         let parts = w.par_chunks_mut(elements).zip(m.par_chunks_mut(elements)).zip(v.par_chunks_mut(elements));
-        parts.zip(g.par_chunks(elements)).map(move |(((w, m), v), g)| Update { w, m, v, g, weight_decay })
+        parts.zip(g.par_chunks(elements)).map(move |(((w, m), v), g)| Update { w, m, v, g, weight_decay, rate })
     }
 }
 
@@ -105,11 +107,12 @@ pub(crate) struct AdamStep<T> {
 }
 
 impl<T: Real> AdamStep<T> {
-    pub(crate) fn new(adam: &Adam, weight_decay: f64) -> Self {
+    pub(crate) fn new(adam: &Adam, update: &Update<T>) -> Self {
         let step = i32::try_from(adam.step).unwrap_or(i32::MAX);
+        let (learning_rate, weight_decay) = (adam.learning_rate * update.rate, update.weight_decay);
         let r = T::from_f64;
         let (shrink, penalty) = match adam.decay {
-            Decay::Decoupled => (r(1.0 - adam.learning_rate * weight_decay), T::ZERO),
+            Decay::Decoupled => (r(1.0 - learning_rate * weight_decay), T::ZERO),
             Decay::Penalty => (T::ONE, r(weight_decay)),
         };
         Self {
@@ -119,7 +122,7 @@ impl<T: Real> AdamStep<T> {
             rest2: r(1.0 - adam.beta2),
             epsilon: r(adam.epsilon),
             scale: r(adam.gradient_scale),
-            step_size: r(adam.learning_rate / (1.0 - adam.beta1.powi(step))),
+            step_size: r(learning_rate / (1.0 - adam.beta1.powi(step))),
             correction2: r((1.0 - adam.beta2.powi(step)).sqrt()),
             shrink,
             penalty,

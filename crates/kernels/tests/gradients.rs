@@ -153,16 +153,18 @@ fn embeddings() {
 
 #[test]
 fn losses() {
-    let (logits, classes) = (random(7 * 4, 1), [0, 3, 1, 1, 2, 0, 3]);
-    let multi: Vec<f32> = (0..28).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
-    for (targets, class_weights, label_smoothing) in [
-        (Targets::Classes(&classes), vec![], 0.0),
-        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.0),
-        (Targets::Classes(&classes), vec![], 0.1),
-        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2),
-        (Targets::MultiLabel(&multi), vec![], 0.0),
+    let (logits, classes) = (random(8 * 4, 1), [0, 3, 1, 1, 2, 0, 3, 3]);
+    let multi: Vec<f32> = (0..32).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
+    for (targets, class_weights, label_smoothing, r_drop) in [
+        (Targets::Classes(&classes), vec![], 0.0, 0.0),
+        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.0, 0.0),
+        (Targets::Classes(&classes), vec![], 0.1, 0.0),
+        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.0),
+        (Targets::Classes(&classes), vec![], 0.0, 3.0),
+        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.7),
+        (Targets::MultiLabel(&multi), vec![], 0.0, 0.0),
     ] {
-        let options = LossOptions { class_weights, label_smoothing };
+        let options = LossOptions { class_weights, label_smoothing, r_drop };
         let mut dlogits = vec![f64::NAN; logits.len()];
         let weight = options.total_weight(targets);
         loss(&mut dlogits, &logits, targets, &options, weight);
@@ -170,6 +172,25 @@ fn losses() {
             loss(&mut vec![0.0; logits.len()], logits, targets, &options, weight)
         });
     }
+}
+
+/// The divergences from their definition, and none between equal rows.
+#[test]
+fn r_drop_is_the_mean_divergence_of_pairs() {
+    let logits = random(4 * 3, 1);
+    let of = |logits: &[f64], r_drop| {
+        let options = LossOptions { r_drop, ..LossOptions::default() };
+        loss(&mut [0.0; 12], logits, Targets::Classes(&[0, 0, 2, 2]), &options, 4.0)
+    };
+    let divergence = |p: &[f64], q: &[f64]| p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
+    let pairs = logits.chunks_exact(6).map(|pair| {
+        let (p, q) = (softmax(&pair[..3]), softmax(&pair[3..]));
+        (divergence(&p, &q) + divergence(&q, &p)) / 2.0
+    });
+    let want = 5.0 * pairs.sum::<f64>() / 2.0;
+    assert!((of(&logits, 5.0) - of(&logits, 0.0) - want).abs() < 1e-12);
+    let equal: Vec<f64> = logits.chunks_exact(6).flat_map(|pair| [&pair[..3], &pair[..3]].concat()).collect();
+    assert_eq!(of(&equal, 5.0), of(&equal, 0.0));
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn adam_steps() {
         let (mut w, mut m, mut v) = (vec![1.0_f64], vec![0.0], vec![0.0]);
         for (step, want) in want.into_iter().enumerate() {
             let adam = Adam {
-                learning_rate: 0.05,
+                learning_rate: 0.1,
                 beta1: 0.9,
                 beta2: 0.999,
                 epsilon: 1e-8,
@@ -124,7 +124,7 @@ fn adam_steps() {
                 step: step as u64 + 1,
                 gradient_scale: 0.5,
             };
-            let update = Update { w: &mut w, m: &mut m, v: &mut v, g: &[4.0], weight_decay: 0.022 };
+            let update = Update { w: &mut w, m: &mut m, v: &mut v, g: &[4.0], weight_decay: 0.022, rate: 0.5 };
             adam_step(vec![update], &adam);
             // A constant gradient moves Adam by the learning rate at each step; the decay adds 0.05 * 0.022 * w. The
             // penalty makes the gradient not quite constant, which is worth 7e-7.
@@ -153,7 +153,8 @@ fn a_product_makes_the_step_that_its_weights_wait_for() {
                 let (mut w, mut moment) = (numbers(n * k, 4), numbers(n * k, 5));
                 let mut variance: Vec<f32> = numbers(n * k, 6).into_iter().map(f32::abs).collect();
                 let (mut p, mut y) = (Products::new(precision), vec![0.0; m * n]);
-                let update = Update { w: &mut w, m: &mut moment, v: &mut variance, g: &g, weight_decay: 0.1 };
+                let update =
+                    Update { w: &mut w, m: &mut moment, v: &mut variance, g: &g, weight_decay: 0.1, rate: 0.8 };
                 if waiting {
                     linear(&mut p, &mut y, &x, Weight::Waiting(update, &adam), &b);
                 } else {

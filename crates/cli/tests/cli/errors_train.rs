@@ -117,6 +117,8 @@ fn recipe_values() {
         ("--weight-decay inf", "weight_decay: expected 0 or more, found inf"),
         ("--max-grad-norm=-1", "max_grad_norm: expected 0 or more, found -1"),
         ("--label-smoothing 1", "label_smoothing_factor: expected 0 or more and below 1, found 1"),
+        ("--r-drop=-1", "r_drop: expected 0 or more, found -1"),
+        ("--layer-decay 0", "layer_decay: expected a number above 0, up to 1, found 0"),
         ("--max-length 2", "max_seq_length: expected 3 or more, found 2"),
         ("--max-length 1000", "max length: expected at most 64, the positions that the model has, found 1000"),
     ] {

@@ -44,6 +44,14 @@ impl Batch {
         parts
     }
 
+    /// Each sequence twice, one after the other.
+    #[must_use]
+    pub fn doubled(&self) -> Self {
+        let twice = (0..self.sequences()).flat_map(|b| [self.sequence(b); 2]);
+        let (sequences_before, tokens_before) = (2 * self.sequences_before, 2 * self.tokens_before);
+        Self { sequences_before, tokens_before, ..Self::new(twice) }
+    }
+
     /// B, the number of sequences.
     pub fn sequences(&self) -> usize {
         self.offsets.len().saturating_sub(1)
@@ -83,6 +91,18 @@ mod tests {
             }
         }
         assert!(Batch::parts(&[], 4, 4).is_empty());
+    }
+
+    #[test]
+    fn doubled_parts_are_the_doubled_whole() {
+        let sequences: [&[u32]; 3] = [&[1, 2], &[3], &[4, 5, 6]];
+        let whole = Batch::new(sequences).doubled();
+        assert_eq!(whole.ids, [1, 2, 1, 2, 3, 3, 4, 5, 6, 4, 5, 6]);
+        assert_eq!(whole.offsets, [0, 2, 4, 5, 6, 9, 12]);
+        for part in Batch::parts(&sequences, 2, 100).iter().map(Batch::doubled) {
+            assert_eq!(whole.offsets[part.sequences_before], part.tokens_before);
+            assert_eq!(whole.ids[part.tokens_before..][..part.tokens()], part.ids);
+        }
     }
 
     #[test]

@@ -247,8 +247,31 @@ pub struct Waiting<'a, T> {
     pub gradients: &'a Parameters<T>,
     /// The step.
     pub adam: &'a Adam,
-    /// Weight decay; the weights of linear layers are all decayed.
+    /// How fast each part moves; the weights of linear layers are all decayed.
+    pub rates: Rates,
+}
+
+/// How fast each part of the model moves in a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// Weight decay of what is decayed.
     pub weight_decay: f64,
+    /// What the learning rate shrinks by from each block to the one below it, and to the embeddings.
+    pub layer_decay: f64,
+    /// Depth.
+    pub n_layers: usize,
+}
+
+impl Rates {
+    /// What the learning rate is multiplied by for a part; 1 for the head and the last block.
+    pub fn of(&self, group: Group) -> f64 {
+        let below_the_last = match group {
+            Group::Embeddings => self.n_layers,
+            Group::Block(i) => self.n_layers - 1 - i,
+            Group::Head => 0,
+        };
+        self.layer_decay.powi(below_the_last as i32)
+    }
 }
 
 impl<T: Copy + Default> Weights<'_, T> {
@@ -287,8 +310,10 @@ impl<T: Copy + Default> Weights<'_, T> {
                 let mut m = taker_mut(waiting.first_moments.from_mut(group));
                 let mut v = taker_mut(waiting.second_moments.from_mut(group));
                 let mut g = taker(waiting.gradients.from(group));
-                let (adam, weight_decay) = (waiting.adam, waiting.weight_decay);
-                Box::new(move |n| Weight::Waiting(Update { w: w(n), m: m(n), v: v(n), g: g(n), weight_decay }, adam))
+                let (adam, weight_decay, rate) = (waiting.adam, waiting.rates.weight_decay, waiting.rates.of(group));
+                Box::new(move |n| {
+                    Weight::Waiting(Update { w: w(n), m: m(n), v: v(n), g: g(n), weight_decay, rate }, adam)
+                })
             }
         }
     }

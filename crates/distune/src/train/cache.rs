@@ -94,13 +94,14 @@ impl FrozenCache {
         })
     }
 
-    /// What the frozen part puts out for a batch of these rows.
+    /// What the frozen part puts out for a batch of these rows. A row that comes again follows itself.
     ///
     /// # Errors
     /// [`Error::File`] when the temporary file cannot be read.
     pub(super) fn output(&mut self, engine: &mut dyn Engine, rows: &[usize], batch: &Batch) -> Result<&[f32]> {
         let kept = |row: &usize| !matches!(self.rows[*row], Place::Nowhere);
-        let missing: Vec<usize> = (0..rows.len()).filter(|&b| !kept(&rows[b])).collect();
+        let again = |b: usize| b > 0 && rows[b - 1] == rows[b];
+        let missing: Vec<usize> = (0..rows.len()).filter(|&b| !kept(&rows[b]) && !again(b)).collect();
         let mut computed = Vec::new();
         if !missing.is_empty() {
             let start = Instant::now();
@@ -116,6 +117,10 @@ impl FrozenCache {
         for (b, &row) in rows.iter().enumerate() {
             let tokens = if self.first_token_only { 1 } else { batch.sequence(b).len() };
             let (start, len) = (self.values.len(), tokens * self.dim);
+            if again(b) {
+                self.values.extend_from_within(start - len..);
+                continue;
+            }
             self.values.resize(start + len, 0.0);
             let values = &mut self.values[start..];
             match &self.rows[row] {

@@ -220,6 +220,7 @@ impl Training<'_, '_> {
         learning_rate: f64,
     ) -> Result<StepOutcome> {
         let sequences = rows.iter().map(|&row| self.train.sequence(row)).collect::<Result<Vec<_>>>()?;
+        let rows: Vec<usize> = rows.iter().flat_map(|&row| std::iter::repeat_n(row, self.recipe.passes())).collect();
         let classes: Vec<u32> = rows.iter().map(|&row| self.train.labels()[row]).collect();
         let options = self.recipe.step_options();
         let total_weight = options.loss.total_weight(Targets::Classes(&classes));

@@ -57,6 +57,10 @@ pub struct Recipe {
     pub max_grad_norm: f64,
     /// Label smoothing.
     pub label_smoothing_factor: f64,
+    /// Strength of R-Drop; 0 for none. With it, each text goes through the model twice in a step.
+    pub r_drop: f64,
+    /// What the learning rate shrinks by from each block to the one below it; the embeddings lie below the first.
+    pub layer_decay: f64,
     /// Longest text in tokens, `[CLS]` and `[SEP]` included; longer ones are truncated.
     pub max_seq_length: usize,
     /// Seed of a new head, the shuffling, the dropout and a split of the rows.
@@ -81,6 +85,8 @@ impl Default for Recipe {
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
             label_smoothing_factor: 0.0,
+            r_drop: 0.0,
+            layer_decay: 1.0,
             max_seq_length: 128,
             seed: 42,
         }
@@ -136,6 +142,13 @@ impl Recipe {
                 "0 or more and below 1",
                 self.label_smoothing_factor,
             ),
+            number("r_drop", not_negative(self.r_drop), "0 or more", self.r_drop),
+            number(
+                "layer_decay",
+                positive(self.layer_decay) && self.layer_decay <= 1.0,
+                "a number above 0, up to 1",
+                self.layer_decay,
+            ),
         ];
         match checks.into_iter().find(|(_, good, ..)| !good) {
             Some((key, _, expected, found)) => Err(Error::value("recipe", key, expected, found)),
@@ -148,9 +161,16 @@ impl Recipe {
         self.per_device_train_batch_size.saturating_mul(self.gradient_accumulation_steps)
     }
 
-    /// The batches that a step's rows are computed in, one after another.
+    /// How often a row goes through the model in a step: R-Drop compares two passes.
+    pub fn passes(&self) -> usize {
+        if self.r_drop > 0.0 { 2 } else { 1 }
+    }
+
+    /// The batches that a step's rows are computed in, one after another; each row as often as [`Self::passes`] says.
     pub fn parts(&self, sequences: &[&[u32]]) -> Vec<Batch> {
-        Batch::parts(sequences, self.per_device_train_batch_size, self.max_batch_tokens)
+        let max_tokens = self.max_batch_tokens / self.passes();
+        let parts = Batch::parts(sequences, self.per_device_train_batch_size, max_tokens);
+        if self.passes() == 2 { parts.iter().map(Batch::doubled).collect() } else { parts }
     }
 
     /// Steps of an epoch of `rows` rows; the last one may be smaller.
@@ -181,7 +201,12 @@ impl Recipe {
                 Optimizer::Adam => Decay::Penalty,
             },
             max_grad_norm: self.max_grad_norm,
-            loss: LossOptions { class_weights: Vec::new(), label_smoothing: self.label_smoothing_factor },
+            layer_decay: self.layer_decay,
+            loss: LossOptions {
+                class_weights: Vec::new(),
+                label_smoothing: self.label_smoothing_factor,
+                r_drop: self.r_drop,
+            },
         }
     }
 }
@@ -191,8 +216,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen` and
-    /// `max_batch_tokens` are ours.
+    /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
+    /// `max_batch_tokens`, `r_drop` and `layer_decay` are ours.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
@@ -200,7 +225,8 @@ mod tests {
             "unfreeze": "all", "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
             "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
-            "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "max_seq_length": 128, "seed": 42,
+            "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "r_drop": 0.0, "layer_decay": 1.0,
+            "max_seq_length": 128, "seed": 42,
         });
         assert_eq!(recipe, theirs);
         assert_eq!(serde_json::from_value::<Recipe>(theirs).unwrap(), Recipe::default());
@@ -215,6 +241,8 @@ mod tests {
         };
         assert_eq!(bad(|r| r.num_train_epochs = 0), "recipe: num_train_epochs: expected 1 or more, found 0");
         assert_eq!(bad(|r| r.learning_rate = f64::NAN), "recipe: learning_rate: expected a number above 0, found NaN");
+        assert_eq!(bad(|r| r.layer_decay = 0.0), "recipe: layer_decay: expected a number above 0, up to 1, found 0");
+        assert_eq!(bad(|r| r.r_drop = -1.0), "recipe: r_drop: expected 0 or more, found -1");
         assert_eq!(bad(|r| r.adam_beta2 = 1.0), "recipe: adam_beta2: expected 0 or more and below 1, found 1");
     }
 

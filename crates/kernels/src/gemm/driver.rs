@@ -91,16 +91,17 @@ pub(crate) fn multiply_updating(
     let product = Product::new(Kernel::best(precision), isa(), &mut buffers.left, c, a, [k, n], epilogue);
     // with few panels the tasks come out less even, which costs less than another way through the memory
     if product.blocks(2) > 1 {
-        let Update { w, m, v, g, weight_decay } = update;
-        adam_step(vec![Update { w: &mut *w, m, v, g, weight_decay }], adam);
+        let Update { w, m, v, g, .. } = update;
+        adam_step(vec![Update { w: &mut *w, m, v, g, ..update }], adam);
         return multiply(buffers, c, a, Matrix::new(w, [n, k]).transposed(), precision, epilogue);
     }
-    let step = AdamStep::new(adam, update.weight_decay);
+    let step = AdamStep::new(adam, &update);
     let least = product.least_tasks(product.panels());
     let panels = update.split(Panel::COLUMNS * k).enumerate().with_min_len(least).with_max_len(least);
-    panels.for_each(|(panel, Update { w, m, v, g, weight_decay })| {
+    panels.for_each(|(panel, part)| {
+        let Update { w, m, v, g, .. } = part;
         within(Operation::Optimizer, Operation::Linear, || {
-            step.make(Update { w: &mut *w, m, v, g, weight_decay });
+            step.make(Update { w: &mut *w, m, v, g, ..part });
         });
         let rows = Matrix::new(w, [w.len() / k, k]);
         // SAFETY: no other task has this panel.

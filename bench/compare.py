@@ -34,8 +34,8 @@ BASE, ENCODER = "DistilBERT-base", "bundled encoder"
 ALL, B8 = ["--unfreeze", "blocks:6"], ["--batch-size", "8"]
 F32, FROZEN = ["--precision", "f32"], ["--freeze-embeddings"]
 LONG = ["--max-length", "512", "--batch-size", "8"]
-# of the long texts
-LONG_STEPS = 3
+# steps of the long texts, and of all batches that one window of the Trainer's grouping by length has, but two of warm-up
+LONG_STEPS, WINDOW_STEPS = 3, 48
 LINES = [
     (BASE, "all blocks", "f32, dynamic padding", FROZEN, "bf16", ALL),
     (BASE, "all blocks", "f32, dynamic padding", FROZEN, "f32", [*ALL, *F32]),
@@ -80,28 +80,29 @@ def prepare(directory):
     # exactly as many rows as the steps take, those of the warm-up included
     write("short", rows[: (a.steps + 2) * 32])
     write("small batches", rows[: (a.steps + 2) * 8])
+    write("window", rows[: (WINDOW_STEPS + 2) * 32])
     # 60 phrases a row: more than 512 tokens
     texts = [line.rsplit("\t", 1)[0] for line in rows]
     count = (LONG_STEPS + 2) * 8
     write("long", [" ".join(texts[i * 60 : (i + 1) * 60]) + f"\t{i % 2}" for i in range(count)])
 
 
-def data(what):
+def data(what, padding):
     """The rows of a line, and its steps."""
     if "512" in what:
         return "long", LONG_STEPS
+    if padding.endswith("by length"):
+        return "window", WINDOW_STEPS
     return ("small batches" if "batch 8" in what else "short"), a.steps
 
 
-def peer(directory, model, what, options):
-    name, steps = data(what)
+def peer(directory, model, name, steps, options):
     model = ["--model", directory / "base", "--base"] if model == BASE else ["--model", ROOT / "assets/encoder"]
     command = [a.python, ROOT / "bench/train_torch.py", "--data", directory / name / "train.tsv", *model, "--steps", steps]
     return json.loads(run([*command, *options])[-1])
 
 
-def ours(directory, model, what, options):
-    name, steps = data(what)
+def ours(directory, model, what, name, steps, options):
     model = directory / "base" if model == BASE else "bundled"
     if "epochs" not in what:
         command = [DISTUNE, "bench", "--json", "--quiet", "--model", model, "--data", directory / name, "--steps", steps]
@@ -132,10 +133,11 @@ def main():
         results = {i: [] for i in range(len(lines))}
         for round in range(a.rounds):
             peers = {}
-            for i, (model, what, _, theirs, _, mine) in enumerate(lines):
-                key = str((model, theirs, data(what)))
-                peers[key] = peers.get(key) or peer(directory, model, what, theirs)
-                pair = peers[key], ours(directory, model, what, mine)
+            for i, (model, what, padding, theirs, _, mine) in enumerate(lines):
+                rows = data(what, padding)
+                key = str((model, theirs, rows))
+                peers[key] = peers.get(key) or peer(directory, model, *rows, theirs)
+                pair = peers[key], ours(directory, model, what, *rows, mine)
                 results[i].append(pair)
                 key = "peak_mb" if "memory" in what else "samples_per_s"
                 note = f"round {round + 1}: {model}, {what}, {theirs} : {mine}"

@@ -59,24 +59,16 @@ pub fn layer_norm_backward<T: Real>(
     let d = gamma.len();
     assert!(dy.len() == normalized.len() && dy.len() == rstd.len() * d);
     column_sums(
-        dgamma,
+        [dgamma, dbeta],
         rstd.len(),
         accumulate,
         #[inline(always)]
-        |sums, row, columns| {
+        |[dgamma, dbeta], row, columns| {
             let (dy, normalized) = (&dy[row * d..][columns.clone()], &normalized[row * d..][columns]);
-            for ((sum, dy), normalized) in sums.iter_mut().zip(dy).zip(normalized) {
-                *sum += *dy * *normalized;
+            for (((dgamma, dbeta), dy), normalized) in dgamma.iter_mut().zip(dbeta).zip(dy).zip(normalized) {
+                *dgamma += *dy * *normalized;
+                *dbeta += *dy;
             }
-        },
-    );
-    column_sums(
-        dbeta,
-        rstd.len(),
-        accumulate,
-        #[inline(always)]
-        |sums, row, columns| {
-            sums.iter_mut().zip(&dy[row * d..][columns]).for_each(|(sum, dy)| *sum += *dy);
         },
     );
     let rows = rows_per_task(d);

@@ -98,11 +98,11 @@ pub fn linear_backward_weight<T: Real>(
     let epilogue = if accumulate { Epilogue::Add } else { Epilogue::Overwrite };
     T::multiply(p, dw, Matrix::new(dy, [m, n]).transposed(), Matrix::new(x, [m, k]), epilogue);
     column_sums(
-        db,
+        [db],
         m,
         accumulate,
         #[inline(always)]
-        |db, row, columns| {
+        |[db], row, columns| {
             for (db, dy) in db.iter_mut().zip(&dy[row * n..][columns]) {
                 *db += *dy;
             }

@@ -17,24 +17,29 @@ pub(crate) fn rows_per_task(width: usize) -> usize {
     (ELEMENTS / width.max(1)).max(1)
 }
 
-/// Column sums over rows, split over columns: `sums[j] = sum over rows i, in order, of term(i, j)`. `term` is given
-/// a row and a range of columns and adds to the sums of these columns. With `accumulate`, the sums go on from what they are.
-pub(crate) fn column_sums<T: Real>(
-    sums: &mut [T],
+/// One or more column sums over rows, split over columns: `sums[i][j] = sum over rows r, in order, of term(i, r, j)`. `add_row`
+/// is given a row and a range of columns and adds to the sums of these columns. With `accumulate`, the sums go on from what
+/// they are.
+pub(crate) fn column_sums<T: Real, const N: usize>(
+    sums: [&mut [T]; N],
     rows: usize,
     accumulate: bool,
-    add_row: impl Fn(&mut [T], usize, std::ops::Range<usize>) + Sync,
+    add_row: impl Fn([&mut [T]; N], usize, std::ops::Range<usize>) + Sync,
 ) {
-    sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(c, sums)| {
-        let columns = c * COLUMNS..c * COLUMNS + sums.len();
+    let columns = sums[0].len();
+    let mut chunks = sums.map(|sums| sums.chunks_mut(COLUMNS));
+    let tasks = (0..columns.div_ceil(COLUMNS)).map(|_| chunks.each_mut().map(|c| c.next().unwrap_or_default()));
+    let tasks: Vec<[&mut [T]; N]> = tasks.collect();
+    tasks.into_par_iter().enumerate().for_each(|(task, mut sums)| {
+        let columns = task * COLUMNS..task * COLUMNS + sums[0].len();
         vectorize(
             #[inline(always)]
             || {
                 if !accumulate {
-                    sums.fill(T::ZERO);
+                    sums.iter_mut().for_each(|sums| sums.fill(T::ZERO));
                 }
                 for row in 0..rows {
-                    add_row(sums, row, columns.clone());
+                    add_row(sums.each_mut().map(|sums| &mut **sums), row, columns.clone());
                 }
             },
         );

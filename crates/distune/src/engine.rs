@@ -217,7 +217,10 @@ impl Training {
     fn update(&mut self, model: &mut Model, step: u64, learning_rate: f64, options: &StepOptions) -> f64 {
         self.accumulated = false;
         let lowest = self.unfreeze.lowest(model.config.n_layers);
-        let gradient_norm = gradient_norm(&self.gradients.tensors_from(lowest));
+        let table = model.weights.table().clone();
+        let tensors = table.tensors_from(lowest).iter().zip(self.gradients.tensors_from(lowest));
+        let others: Vec<&[f32]> = tensors.filter(|(tensor, _)| !tensor.is_linear()).map(|(_, g)| g).collect();
+        let gradient_norm = gradient_norm(&others, self.scratch.squares);
         if !gradient_norm.is_finite() {
             return gradient_norm;
         }

@@ -3,9 +3,9 @@
 //! A layer has weights `w [N, K]` and a bias `b [N]`, as PyTorch stores them; M rows go through it.
 
 use crate::Real;
-use crate::gemm::{Buffers, Epilogue, Matrix, Precision, multiply, multiply_updating};
+use crate::gemm::{Buffers, Epilogue, Matrix, Precision, multiply, multiply_and_square, multiply_updating};
 use crate::isa::{Isa, isa};
-use crate::optimizer::{Adam, Update, Weight, adam_step};
+use crate::optimizer::{Adam, Update, Weight, adam_step, sum_of_squares};
 use crate::parallel::{column_sums, rows_per_task};
 use crate::profile::{Operation, timer};
 use rayon::prelude::*;
@@ -30,6 +30,15 @@ impl Products {
             return multiply_unpacked(c, a, b, epilogue);
         }
         multiply(&mut self.buffers, c, a, b, self.precision, epilogue);
+    }
+
+    /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says; returns the sum of the squares of `c`.
+    pub(crate) fn multiply_and_square_f32(&mut self, c: &mut [f32], a: Matrix, b: Matrix, epilogue: Epilogue) -> f64 {
+        if self.precision == Precision::F32 && isa() == Isa::Baseline {
+            multiply_unpacked(c, a, b, epilogue);
+            return sum_of_squares(&[c]);
+        }
+        multiply_and_square(&mut self.buffers, c, a, b, self.precision, epilogue)
     }
 
     /// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`.
@@ -83,7 +92,8 @@ pub fn linear_backward_input<T: Real>(p: &mut Products, dx: &mut [T], dy: &[T], 
     T::multiply(p, dx, Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]), epilogue);
 }
 
-/// `dw [N, K] = dyᵀ · x`, `db [N] = column sums of dy [M, N]`; with `accumulate`, `+=`.
+/// `dw [N, K] = dyᵀ · x`, `db [N] = column sums of dy [M, N]`; with `accumulate`, `+=`. Returns the sum of the squares of `dw`, for
+/// the gradient norm.
 pub fn linear_backward_weight<T: Real>(
     p: &mut Products,
     dw: &mut [T],
@@ -91,12 +101,13 @@ pub fn linear_backward_weight<T: Real>(
     dy: &[T],
     x: &[T],
     accumulate: bool,
-) {
+) -> f64 {
     let _timer = timer(Operation::LinearBackwardWeight, dy.len() * dw.len() / db.len());
     let n = db.len();
     let (m, k) = (dy.len() / n, dw.len() / n);
     let epilogue = if accumulate { Epilogue::Add } else { Epilogue::Overwrite };
-    T::multiply(p, dw, Matrix::new(dy, [m, n]).transposed(), Matrix::new(x, [m, k]), epilogue);
+    let (dy_transposed, x) = (Matrix::new(dy, [m, n]).transposed(), Matrix::new(x, [m, k]));
+    let squares = T::multiply_and_square(p, dw, dy_transposed, x, epilogue);
     column_sums(
         [db],
         m,
@@ -108,6 +119,7 @@ pub fn linear_backward_weight<T: Real>(
             }
         },
     );
+    squares
 }
 
 /// `c [M, N] = a [M, K] · b [K, N]` by the `gemm` crate, or as the epilogue says.

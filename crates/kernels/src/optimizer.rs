@@ -147,9 +147,15 @@ impl<T: Real> AdamStep<T> {
     }
 }
 
-/// The Euclidean norm of all gradients together, summed in f64 over fixed chunks in a fixed order.
-pub fn gradient_norm<T: Real>(gradients: &[&[T]]) -> f64 {
+/// The Euclidean norm of all gradients together: those given here, and those whose squares were summed up when they were
+/// computed ([`crate::linear_backward_weight`]).
+pub fn gradient_norm<T: Real>(gradients: &[&[T]], squares_of_others: f64) -> f64 {
     let _timer = timer(Operation::GradientNorm, 0);
+    (squares_of_others + sum_of_squares(gradients)).sqrt()
+}
+
+/// The sum of all squares, in f64 over fixed chunks in a fixed order.
+pub(crate) fn sum_of_squares<T: Real>(gradients: &[&[T]]) -> f64 {
     let squares = |chunk: &[T]| {
         vectorize(
             #[inline(always)]
@@ -158,5 +164,5 @@ pub fn gradient_norm<T: Real>(gradients: &[&[T]]) -> f64 {
     };
     let chunks: Vec<&[T]> = gradients.iter().flat_map(|g| g.chunks(ELEMENTS)).collect();
     let sums: Vec<f64> = chunks.into_par_iter().map(squares).collect();
-    sums.into_iter().sum::<f64>().sqrt()
+    sums.into_iter().sum()
 }

@@ -2,7 +2,7 @@
 
 use crate::gemm::{Epilogue, Matrix, Small, small, transpose_small};
 use crate::matmul::{Products, multiply_unpacked, update_and_multiply};
-use crate::optimizer::{Adam, Update};
+use crate::optimizer::{Adam, Update, sum_of_squares};
 use crate::small_matmul::{sums_of_rows, transpose_by_element};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
@@ -51,6 +51,17 @@ pub trait Real:
     }
     /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says.
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>);
+    /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says; returns the sum of the squares of `c`.
+    fn multiply_and_square(
+        p: &mut Products,
+        c: &mut [Self],
+        a: Matrix<Self>,
+        b: Matrix<Self>,
+        epilogue: Epilogue<Self>,
+    ) -> f64 {
+        Self::multiply(p, c, a, b, epilogue);
+        sum_of_squares(&[c])
+    }
     /// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`.
     fn multiply_updating(
         p: &mut Products,
@@ -218,6 +229,16 @@ impl Real for f32 {
 
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
         p.multiply_f32(c, a, b, epilogue);
+    }
+
+    fn multiply_and_square(
+        p: &mut Products,
+        c: &mut [Self],
+        a: Matrix<Self>,
+        b: Matrix<Self>,
+        epilogue: Epilogue<Self>,
+    ) -> f64 {
+        p.multiply_and_square_f32(c, a, b, epilogue)
     }
 
     fn multiply_updating(

@@ -19,6 +19,8 @@ pub struct Scratch<T> {
     d_context: Vec<T>,
     dq: Vec<T>,
     dkv: Vec<T>,
+    /// The sum of the squares of the gradients of all linear layers' weights.
+    pub squares: f64,
     products: Products,
 }
 
@@ -40,6 +42,7 @@ pub fn backward<T: Real>(
     pass: Pass<T>,
 ) {
     let Some(lowest) = pass.lowest else { return };
+    scratch.squares = 0.0;
     head(gradients.head_mut(), scratch, dlogits, a, weights.head(), pass);
     for i in (0..pass.config.n_layers).rev().filter(|&i| Group::Block(i) >= lowest) {
         let slot = &a.blocks[pass.slot(i)];
@@ -61,13 +64,14 @@ fn head<T: Real>(
     pass: Pass<T>,
 ) {
     let (config, more) = (pass.config, pass.accumulate);
-    k::linear_backward_weight(&mut s.products, d.classifier.weight, d.classifier.bias, dlogits, &a.dropped, more);
+    s.squares +=
+        k::linear_backward_weight(&mut s.products, d.classifier.weight, d.classifier.bias, dlogits, &a.dropped, more);
     let d_pooled = sized(&mut s.d_context, a.pooled.len());
     k::linear_backward_input(&mut s.products, d_pooled, dlogits, w.classifier.weight, config.labels.len(), false);
     let dropout = pass.dropout(config.seq_classif_dropout, 0, Site::Classifier, pass.batch.sequences_before);
     dropout.apply(d_pooled, config.dim);
     k::relu_backward(d_pooled, &a.pooled);
-    k::linear_backward_weight(
+    s.squares += k::linear_backward_weight(
         &mut s.products,
         d.pre_classifier.weight,
         d.pre_classifier.bias,
@@ -109,11 +113,12 @@ fn block<T: Real>(
     let first_row = if a.first.is_empty() { batch.tokens_before } else { batch.sequences_before };
     let dropout = pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row);
     dropout.apply_to(sized(&mut s.d_feed_forward, d_sum.len()), d_sum, width);
-    k::linear_backward_weight(&mut s.products, d.lin2.weight, d.lin2.bias, &s.d_feed_forward, &a.activated, more);
+    s.squares +=
+        k::linear_backward_weight(&mut s.products, d.lin2.weight, d.lin2.bias, &s.d_feed_forward, &a.activated, more);
     let d_lin1 = sized(&mut s.d_activated, a.activated.len());
     k::linear_backward_input(&mut s.products, d_lin1, &s.d_feed_forward, w.lin2.weight, width, false);
     k::gelu_backward(d_lin1, &a.lin1);
-    k::linear_backward_weight(&mut s.products, d.lin1.weight, d.lin1.bias, d_lin1, &a.hidden, more);
+    s.squares += k::linear_backward_weight(&mut s.products, d.lin1.weight, d.lin1.bias, d_lin1, &a.hidden, more);
     k::linear_backward_input(&mut s.products, d_sum, d_lin1, w.lin1.weight, f, true);
 
     // attention
@@ -127,15 +132,15 @@ fn block<T: Real>(
         w.attention_norm.gamma,
         more,
     );
-    k::linear_backward_weight(&mut s.products, d.out.weight, d.out.bias, d_sum, &a.context, more);
+    s.squares += k::linear_backward_weight(&mut s.products, d.out.weight, d.out.bias, d_sum, &a.context, more);
     let d_context = sized(&mut s.d_context, a.context.len());
     k::linear_backward_input(&mut s.products, d_context, d_sum, w.out.weight, width, false);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
     let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     let (dq, dkv) = (sized(&mut s.dq, a.q.len()), sized(&mut s.dkv, a.kv.len()));
     k::attention_backward(dq, dkv, d_context, &a.q, &a.kv, heads, &dropout);
-    k::linear_backward_weight(&mut s.products, d.q.weight, d.q.bias, dq, a.query_input(), more);
-    k::linear_backward_weight(&mut s.products, d.kv.weight, d.kv.bias, dkv, &a.input, more);
+    s.squares += k::linear_backward_weight(&mut s.products, d.q.weight, d.q.bias, dq, a.query_input(), more);
+    s.squares += k::linear_backward_weight(&mut s.products, d.kv.weight, d.kv.bias, dkv, &a.input, more);
     if !input_wanted {
         return;
     }

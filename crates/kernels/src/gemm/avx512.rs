@@ -79,6 +79,12 @@ impl Vector for F32 {
     }
 
     #[inline(always)]
+    unsafe fn square_add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_fmadd_ps(self.0, self.0, other.0) })
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm512_loadu_ps(from) })

@@ -36,10 +36,28 @@ pub struct Buffers {
 
 /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says, with operands rounded to `precision`.
 pub fn multiply(buffers: &mut Buffers, c: &mut [f32], a: Matrix, b: Matrix, precision: Precision, epilogue: Epilogue) {
-    multiply_with(Kernel::best(precision), isa(), buffers, c, a, b, epilogue);
+    multiply_with(Kernel::best(precision), isa(), buffers, c, a, b, epilogue, &mut []);
 }
 
-/// [`multiply`] with a given kernel, and the instructions of `isa` around it.
+/// As [`multiply`]; returns the sum of the squares of `c`, each taken when it is written.
+pub(crate) fn multiply_and_square(
+    buffers: &mut Buffers,
+    c: &mut [f32],
+    a: Matrix,
+    b: Matrix,
+    precision: Precision,
+    epilogue: Epilogue,
+) -> f64 {
+    let tiles = a.shape()[0].div_ceil(ROWS) * b.shape()[1].div_ceil(Panel::COLUMNS);
+    let mut squares = vec![0.0; tiles];
+    multiply_with(Kernel::best(precision), isa(), buffers, c, a, b, epilogue, &mut squares);
+    // always in the order of the tiles
+    squares.into_iter().sum()
+}
+
+/// [`multiply`] with a given kernel, and the instructions of `isa` around it. `squares` is empty, or gets the sum of the squares
+/// of each tile, tiles of a row together.
+#[allow(clippy::too_many_arguments)] // the product and the two choices of how to compute it
 pub(super) fn multiply_with(
     kernel: Kernel,
     isa: Isa,
@@ -48,8 +66,11 @@ pub(super) fn multiply_with(
     a: Matrix,
     b: Matrix,
     epilogue: Epilogue,
+    squares: &mut [f64],
 ) {
     let product = Product::new(kernel, isa, &mut buffers.left, c, a, b.shape(), epilogue);
+    assert!(squares.is_empty() || squares.len() == product.row_tiles() * product.panels(), "squares of each tile");
+    let product = Product { squares: squares.as_mut_ptr(), square: !squares.is_empty(), ..product };
     let (blocks, panels) = (product.blocks(TASKS_PER_THREAD), product.panels());
     let arranged = if blocks > 1 { buffers.right.arrange(isa, b, kernel.precision()) } else { &[] };
     let tasks = blocks * panels;
@@ -119,9 +140,12 @@ struct Product<'a> {
     shape: [usize; 3],
     left: LeftWords<'a>,
     epilogue: Epilogue<'a>,
+    /// Whether to sum up squares, and where: one number a tile.
+    square: bool,
+    squares: *mut f64,
 }
 
-// SAFETY: the output is only accessed in `panel`, whose callers promise that no two tasks have the same elements.
+// SAFETY: the output and the squares are only accessed in `panel`, whose callers promise that no two tasks have the same tiles.
 unsafe impl Sync for Product<'_> {}
 
 impl<'a> Product<'a> {
@@ -143,7 +167,8 @@ impl<'a> Product<'a> {
             assert_eq!(bias.len(), n, "bias of [{m}, {k}] x [{k}, {n}]");
         }
         let left = left.arrange(isa, a, kernel.precision());
-        Self { kernel, isa, start: c.as_mut_ptr(), shape: [m, n, k], left, epilogue }
+        let (square, squares) = (false, std::ptr::null_mut());
+        Self { kernel, isa, start: c.as_mut_ptr(), shape: [m, n, k], left, epilogue, square, squares }
     }
 
     fn row_tiles(&self) -> usize {
@@ -198,8 +223,14 @@ impl<'a> Product<'a> {
                 };
                 let epilogue = if block == 0 { first } else { Epilogue::Add };
                 for tile in row_tiles.clone() {
-                    // SAFETY: passed on; the kernel is available by the assertion in `new`.
-                    unsafe { self.tile(tile, column, depth.start, right, &epilogue) };
+                    // SAFETY: passed on; the kernel is available by the assertion in `new`. There is a number for each tile.
+                    unsafe {
+                        // the sums of a stretch of K that others follow are not the result
+                        let wanted = self.square && block + 1 == blocks;
+                        let at = self.squares.wrapping_add(tile * self.panels() + panel);
+                        let squares = if wanted { at } else { std::ptr::null_mut() };
+                        self.tile(tile, column, depth.start, right, &epilogue, squares);
+                    }
                 }
             }
         });
@@ -218,6 +249,7 @@ impl<'a> Product<'a> {
         word: usize,
         right: &[[u32; Panel::COLUMNS]],
         epilogue: &Epilogue,
+        squares: *mut f64,
     ) {
         let ([m, stride, _], row) = (self.shape, tile * ROWS);
         let (rows, columns) = (ROWS.min(m - row), Panel::COLUMNS.min(stride - column));
@@ -226,10 +258,16 @@ impl<'a> Product<'a> {
         let start = unsafe { self.start.add(row * stride + column) };
         if columns == Panel::COLUMNS {
             // SAFETY: these rows and columns of the output exist and are this task's own; the left operand has these rows.
-            return unsafe { self.kernel.run(block, &Tile { start, stride, rows, epilogue }) };
+            return unsafe { self.kernel.run(block, &Tile { start, stride, rows, epilogue, squares }) };
         }
         let mut product = [0.0; ROWS * Panel::COLUMNS];
-        let tile = Tile { start: product.as_mut_ptr(), stride: Panel::COLUMNS, rows, epilogue: &Epilogue::Overwrite };
+        let tile = Tile {
+            start: product.as_mut_ptr(),
+            stride: Panel::COLUMNS,
+            rows,
+            epilogue: &Epilogue::Overwrite,
+            squares: std::ptr::null_mut(),
+        };
         // SAFETY: `product` is a whole tile; the left operand has these rows.
         unsafe { self.kernel.run(block, &tile) };
         for (r, product) in product.chunks_exact(Panel::COLUMNS).take(rows).enumerate() {
@@ -241,6 +279,10 @@ impl<'a> Product<'a> {
                 Epilogue::Bias(bias) => {
                     c.iter_mut().zip(product).zip(*bias).for_each(|((c, product), bias)| *c = product + bias);
                 }
+            }
+            if !squares.is_null() {
+                // SAFETY: this task's own, by the caller's promise.
+                unsafe { *squares += c.iter().map(|c| f64::from(*c) * f64::from(*c)).sum::<f64>() };
             }
         }
     }

@@ -29,8 +29,8 @@ mod portable;
 mod tests;
 mod tile;
 
-pub(crate) use driver::multiply_updating;
 pub use driver::{Buffers, multiply};
+pub(crate) use driver::{multiply_and_square, multiply_updating};
 pub(crate) use kernel::small;
 pub use pack::Matrix;
 pub(crate) use pack::transpose_small;

@@ -116,6 +116,14 @@ impl<W: Word> Vector for Portable<W> {
     }
 
     #[inline(always)]
+    unsafe fn square_add(self, mut other: Self) -> Self {
+        for l in 0..LANES {
+            other.sums[l] += self.sums[l] * self.sums[l];
+        }
+        other
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller promises that LANES numbers can be read.
         unsafe { from.cast::<[f32; LANES]>().read() }.into()

@@ -73,7 +73,15 @@ impl Reference {
             if matches!(epilogue, Epilogue::Overwrite) {
                 c.fill(f32::NAN); // must not be read
             }
-            multiply_with(kernel, isa, buffers, &mut c, a, b, epilogue);
+            let mut squares = vec![0.0; m.div_ceil(8) * n.div_ceil(48)];
+            multiply_with(kernel, isa, buffers, &mut c, a, b, epilogue, &mut squares);
+            let (squares, want) = (squares.iter().sum::<f64>(), c.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>());
+            // 24 squares a lane of a tile in f32, each with a relative error of 2^-24
+            assert!(
+                (squares - want).abs() <= 25.0 * 2f64.powi(-24) * want,
+                "{kernel:?} {:?}: {squares}, not {want}",
+                self.shape
+            );
             for (i, (&c, &(product, magnitude))) in c.iter().zip(&self.product).enumerate() {
                 let start = match epilogue {
                     Epilogue::Overwrite => 0.0,
@@ -161,7 +169,7 @@ fn bits_do_not_depend_on_threads() -> Result<(), rayon::ThreadPoolBuildError> {
             pool.install(|| {
                 let (a, b) = (values(m * k, 1), values(k * n, 2));
                 let (a, b) = (Matrix::new(&a, [m, k]), Matrix::new(&b, [n, k]).transposed());
-                multiply_with(kernel, isa(), &mut Buffers::default(), &mut c, a, b, Epilogue::Add);
+                multiply_with(kernel, isa(), &mut Buffers::default(), &mut c, a, b, Epilogue::Add, &mut []);
             });
             Ok(c.into_iter().map(f32::to_bits).collect())
         };
@@ -182,7 +190,7 @@ fn specials_survive_rounding() {
                 let x_matrix = if transposed { x_matrix.transposed() } else { x_matrix };
                 for [a, b] in [[x_matrix, one], [one, x_matrix]] {
                     let mut c = [0.5];
-                    multiply_with(kernel, isa, &mut Buffers::default(), &mut c, a, b, Epilogue::Overwrite);
+                    multiply_with(kernel, isa, &mut Buffers::default(), &mut c, a, b, Epilogue::Overwrite, &mut []);
                     let is_max = i == 5;
                     match kernel.precision() {
                         Precision::Bf16 if is_max => assert!(c[0] == f32::INFINITY, "{kernel:?} {isa:?}: {c:?}"),
@@ -199,7 +207,16 @@ fn specials_survive_rounding() {
 #[should_panic(expected = "output of")]
 fn a_size_that_overflows_is_refused() {
     let (a, b) = (Matrix::new(&[], [1 << 40, 0]), Matrix::new(&[], [0, 1 << 40]));
-    multiply_with(Kernel::best(Precision::F32), isa(), &mut Buffers::default(), &mut [], a, b, Epilogue::Overwrite);
+    multiply_with(
+        Kernel::best(Precision::F32),
+        isa(),
+        &mut Buffers::default(),
+        &mut [],
+        a,
+        b,
+        Epilogue::Overwrite,
+        &mut [],
+    );
 }
 
 #[test]
@@ -215,5 +232,6 @@ fn a_short_output_is_refused() {
         a,
         b,
         Epilogue::Overwrite,
+        &mut [],
     );
 }

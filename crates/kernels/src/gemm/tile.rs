@@ -45,6 +45,12 @@ pub(super) trait Vector: Copy {
     ///
     /// See [`Self::zero`].
     unsafe fn add(self, other: Self) -> Self;
+    /// `self * self + other`
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::zero`].
+    unsafe fn square_add(self, other: Self) -> Self;
     /// Reads sums.
     ///
     /// # Safety
@@ -83,6 +89,8 @@ pub(super) struct Tile<'a> {
     pub(super) rows: usize,
     /// The bias, if any, has `Panel::COLUMNS` numbers.
     pub(super) epilogue: &'a Epilogue<'a>,
+    /// Gets the sum of the squares of what is written, unless it is null.
+    pub(super) squares: *mut f64,
 }
 
 /// Sums that [`products`] adds to: enough to hide the latency of an addition, few enough for the registers.
@@ -160,6 +168,7 @@ unsafe fn part<V: Vector, const N: usize, const VECTORS: usize>(block: Block, ti
         let left = Operand { start: block.left.start.add(row * block.left.strides[0]), ..block.left };
         let right = block.right.as_ptr().cast::<u32>().add(column);
         let sums = sums::<V, N, VECTORS>(left, right, Panel::COLUMNS, block.right.len());
+        let mut squares = V::zero();
         for (r, sums) in sums.into_iter().enumerate() {
             let start = tile.start.add((row + r) * tile.stride + column);
             for (v, sum) in sums.into_iter().enumerate() {
@@ -170,7 +179,13 @@ unsafe fn part<V: Vector, const N: usize, const VECTORS: usize>(block: Block, ti
                     Epilogue::Bias(bias) => sum.add(V::load(bias.as_ptr().add(column + v * V::LANES))),
                 };
                 result.store(to);
+                squares = result.square_add(squares);
             }
+        }
+        if !tile.squares.is_null() {
+            let mut lanes = [0.0_f32; 16];
+            squares.store(lanes.as_mut_ptr());
+            *tile.squares += lanes.into_iter().map(f64::from).sum::<f64>();
         }
     }
 }

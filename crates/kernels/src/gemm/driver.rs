@@ -71,7 +71,11 @@ pub(super) fn multiply_with(
     let product = Product::new(kernel, isa, &mut buffers.left, c, a, b.shape(), epilogue);
     assert!(squares.is_empty() || squares.len() == product.row_tiles() * product.panels(), "squares of each tile");
     let product = Product { squares: squares.as_mut_ptr(), square: !squares.is_empty(), ..product };
-    let (blocks, panels) = (product.blocks(TASKS_PER_THREAD), product.panels());
+    let panels = product.panels();
+    // the gradient of a weight matrix goes to memory: rows that are finished together lie together there
+    let small_blocks = product.row_tiles().div_ceil(BLOCK_TILES);
+    let blocks =
+        if a.is_transposed() { small_blocks } else { blocks([product.shape[0], product.shape[1]], TASKS_PER_THREAD) };
     let arranged = if blocks > 1 { buffers.right.arrange(isa, b, kernel.precision()) } else { &[] };
     let tasks = blocks * panels;
     let least = product.least_tasks(tasks);
@@ -107,15 +111,15 @@ pub(crate) fn multiply_updating(
     precision: Precision,
     epilogue: Epilogue,
 ) {
-    let [_, k] = a.shape();
+    let [m, k] = a.shape();
     let n = update.w.len() / k;
-    let product = Product::new(Kernel::best(precision), isa(), &mut buffers.left, c, a, [k, n], epilogue);
     // with few panels the tasks come out less even, which costs less than another way through the memory
-    if product.blocks(2) > 1 {
+    if blocks([m, n], 2) > 1 {
         let Update { w, m, v, g, .. } = update;
         adam_step(vec![Update { w: &mut *w, m, v, g, ..update }], adam);
         return multiply(buffers, c, a, Matrix::new(w, [n, k]).transposed(), precision, epilogue);
     }
+    let product = Product::new(Kernel::best(precision), isa(), &mut buffers.left, c, a, [k, n], epilogue);
     let step = AdamStep::new(adam, &update);
     let least = product.least_tasks(product.panels());
     let panels = update.split(Panel::COLUMNS * k).enumerate().with_min_len(least).with_max_len(least);
@@ -128,6 +132,17 @@ pub(crate) fn multiply_updating(
         // SAFETY: no other task has this panel.
         unsafe { product.panel(0..product.row_tiles(), panel, Columns::From(rows.transposed(), 0)) };
     });
+}
+
+/// Into how many blocks the row tiles of a product `[M, N]` are cut, so that each thread gets `tasks` tasks. The bits do not
+/// depend on it.
+fn blocks([m, n]: [usize; 2], tasks: usize) -> usize {
+    let (row_tiles, panels) = (m.div_ceil(ROWS), n.div_ceil(Panel::COLUMNS));
+    if row_tiles > MOST_TILES {
+        return row_tiles.div_ceil(BLOCK_TILES);
+    }
+    let wanted = (tasks * rayon::current_num_threads()).div_ceil(panels.max(1));
+    wanted.min(row_tiles / BLOCK_TILES).max(1)
 }
 
 /// A multiplication, several tasks of which write the output at once.
@@ -182,16 +197,6 @@ impl<'a> Product<'a> {
     /// Words along K.
     fn words(&self) -> usize {
         self.shape[2].div_ceil(self.kernel.precision().per_word())
-    }
-
-    /// Into how many blocks the row tiles are cut, so that each thread gets `tasks` tasks. The bits do not depend on it.
-    fn blocks(&self, tasks: usize) -> usize {
-        if self.row_tiles() > MOST_TILES || self.left.is_transposed() {
-            // the gradient of a weight matrix, too, which goes to memory: rows that are finished together lie together there
-            return self.row_tiles().div_ceil(BLOCK_TILES);
-        }
-        let wanted = (tasks * rayon::current_num_threads()).div_ceil(self.panels().max(1));
-        wanted.min(self.row_tiles() / BLOCK_TILES).max(1)
     }
 
     /// How many of the tasks are worth a thread together.

@@ -2,12 +2,12 @@
 //! missing at the end are zeros.
 //!
 //! The left operand is arranged once a product, on all threads ([`Left`]): a row-major source keeps its order and is only
-//! rounded (f32 is read where it lies); a transposed one is cut into groups of sixteen lanes (rows of the operand), where the
-//! words of all lanes at one k are neighbours.
+//! rounded (f32 is read where it lies); a transposed one is cut into groups of eight lanes (rows of the operand), where the words
+//! of all lanes at one k are neighbours.
 //!
-//! The right operand is arranged a stretch of a panel of 48 columns at a time, by the task that multiplies it, in a buffer that
-//! stays in the thread's cache ([`Panel`]): so a weight matrix is read from memory once, and its rounded form is never
-//! written there.
+//! The right operand is cut into panels of 48 columns. Where one task needs a panel, it arranges it itself, a stretch at a time, in
+//! a buffer that stays in its cache ([`Panel`]): so the rounded form of a weight matrix is never written to memory. Where several
+//! do, all panels are arranged beforehand ([`Right`]).
 
 use std::ops::Range;
 
@@ -57,6 +57,11 @@ impl<'a, T> Matrix<'a, T> {
     /// \[rows, columns\]
     pub fn shape(&self) -> [usize; 2] {
         [self.rows, self.columns]
+    }
+
+    /// Whether the columns lie together, not the rows.
+    pub(super) fn is_transposed(&self) -> bool {
+        self.transposed
     }
 }
 
@@ -131,11 +136,6 @@ pub(super) struct LeftWords<'a> {
 }
 
 impl LeftWords<'_> {
-    /// Whether it came from a transposed source.
-    pub(super) fn is_transposed(&self) -> bool {
-        self.group > 1
-    }
-
     /// Where the innermost loop reads row `row` from word `word` on.
     pub(super) fn operand(&self, row: usize, word: usize) -> Operand {
         let at = row / self.group * self.group * self.stride + word * self.group + row % self.group;

@@ -8,6 +8,7 @@ epoch and after the chosen one (the latter is optimistic: validation chose it), 
 seconds in training steps and seconds in all. Without options, the bundled encoder on the bundled reviews.
 """
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ if "--seeds" in arguments:
 subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
 model = next(line for line in open("/proc/cpuinfo") if line.startswith("model name")).split(":")[1].strip()
 print(f"{time.strftime('%Y-%m-%d')}, {model}; distune train {' '.join(arguments)}\n")
+test = lambda accuracy: "" if math.isnan(accuracy) else f"{accuracy:.2%}"
 print("| seed | best epoch | validation, last epoch | best epoch | test | training | in all |")
 print("|---|---|---|---|---|---|---|")
 rows = []
@@ -39,6 +41,6 @@ for seed in seeds:
     result, last = lines[-1], [line for line in lines if line["event"] == "epoch"][-1]
     row = [last["validation"]["metrics"]["accuracy"], result["eval_accuracy"], result.get("test_accuracy", float("nan")), result["train_seconds"], seconds]
     rows.append(row)
-    print(f"| {seed} | {result['best_epoch']} | {row[0]:.2%} | {row[1]:.2%} | {row[2]:.2%} | {row[3]:.0f} s | {row[4]:.0f} s |", flush=True)
+    print(f"| {seed} | {result['best_epoch']} | {row[0]:.2%} | {row[1]:.2%} | {test(row[2])} | {row[3]:.0f} s | {row[4]:.0f} s |", flush=True)
 mean = [statistics.mean(column) for column in zip(*rows)]
-print(f"| mean | | {mean[0]:.2%} | {mean[1]:.2%} | {mean[2]:.2%} | {mean[3]:.0f} s | {mean[4]:.0f} s |")
+print(f"| mean | | {mean[0]:.2%} | {mean[1]:.2%} | {test(mean[2])} | {mean[3]:.0f} s | {mean[4]:.0f} s |")

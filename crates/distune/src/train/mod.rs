@@ -41,7 +41,7 @@ pub struct StepRecord {
     pub loss: f64,
     /// Gradient norm before clipping.
     pub grad_norm: f64,
-    /// The step's learning rate.
+    /// The step's learning rate; with layer-wise decay, that of the head.
     pub learning_rate: f64,
 }
 

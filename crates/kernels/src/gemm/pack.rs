@@ -208,7 +208,7 @@ unsafe fn rows_along<R: Rounding, const PER_WORD: usize>(
     }
 }
 
-/// Groups of sixteen lanes, `words` words each, from lane `first` on.
+/// Groups of eight lanes, an even number of them, `words` words each, from lane `first` on.
 ///
 /// # Safety
 ///

@@ -143,6 +143,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     // cheapest checks first
     let output = args.output.clone().unwrap_or_else(|| next_free(&args.data));
     let directory = RunDirectory::create(&output, args.overwrite)?;
+    stop::unfinished(Some(directory.path().to_owned()));
     let mut files = sources::model(&args.model)?;
     let config = Config::from_json(&files.file("config.json"), &files.config)?;
     let recipe = args.recipe.resolve(&config)?;
@@ -202,6 +203,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         test: test.as_ref(),
     };
     run.write(directory.path())?;
+    stop::unfinished(None);
     directory.finish()?;
     let frozen = model.weights.table().tensors().iter().any(|t| !recipe.unfreeze.trains(t, depth));
     report(common, &output, &outcome, test.as_ref(), frozen.then_some(&before))?;

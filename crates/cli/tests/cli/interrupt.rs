@@ -34,6 +34,25 @@ fn training_stops_and_leaves_nothing() {
     }
 }
 
+/// The second signal quits at once, whether the first one's end is over or not.
+#[test]
+fn a_second_signal_leaves_nothing_either() {
+    let sandbox = Sandbox::new();
+    let before = sandbox.paths();
+    for _ in 0..5 {
+        let mut command =
+            sandbox.distune("train --model model --data data --output out --epochs 1000000 --quiet --json");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut String::new()).unwrap();
+        let kill = format!("kill -INT {0}; kill -INT {0}", child.id());
+        Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status().unwrap();
+        stdout.read_to_end(&mut Vec::new()).unwrap();
+        assert_eq!(Ran::new(end(child)).status, Some(130));
+        assert_eq!(sandbox.paths(), before);
+    }
+}
+
 #[test]
 fn predict_stops_while_it_waits_for_a_line() {
     let sandbox = Sandbox::new();

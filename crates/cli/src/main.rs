@@ -15,7 +15,10 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use distune::engine::Precision;
+use distune::engine::{LargePages, Precision};
+
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 /// Fine-tune DistilBERT-family encoders for text classification on a CPU.
 #[derive(Debug, Parser)]

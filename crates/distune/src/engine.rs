@@ -4,7 +4,7 @@
 use distune_kernels::{Adam, Decay, LossOptions, Update, adam_step, gradient_norm, loss};
 use std::io::{Read, Write};
 
-pub use distune_kernels::{OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
+pub use distune_kernels::{LargePages, OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
 
 use crate::data::Batch;
 use crate::model::activations::{Activations, Pass, sized};

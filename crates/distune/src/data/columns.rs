@@ -1,8 +1,8 @@
-//! Which columns of a file hold the text and the label. Called by `read` and `splits`.
+//! Which columns of a file hold the text and the label, and what is taken of it. Called by `read` and `splits`.
 
 use std::path::Path;
 
-use super::quoted;
+use super::{Trees, quoted};
 use crate::{Error, Result};
 
 /// Header names that mean the text, best first.
@@ -13,7 +13,7 @@ const LABEL_NAMES: [&str; 6] = ["label", "labels", "class", "sentiment", "target
 /// Column names listed in a message, at most.
 const LISTED: usize = 20;
 
-/// Which columns hold text and label; `None` is guessed from the header.
+/// Which columns hold text and label, where `None` is guessed from the header, and which rows are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     /// Name of the text column.
@@ -24,6 +24,19 @@ pub struct Columns {
     pub pair: Option<String>,
     /// Name of the column whose rows of one value a split keeps together; none unless it is named.
     pub group: Option<String>,
+    /// Whether rows that cannot be used are left out and listed in [`super::Table::skipped`], instead of being an error.
+    pub skip_bad: bool,
+    /// What is taken of a treebank.
+    pub trees: Trees,
+}
+
+/// Where the columns are in a header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Indices {
+    pub(super) text: usize,
+    pub(super) pair: Option<usize>,
+    pub(super) label: Option<usize>,
+    pub(super) group: Option<usize>,
 }
 
 /// Whether rows must have labels.
@@ -34,29 +47,45 @@ pub enum Labels {
     /// A file without a label column is read without labels: prediction. A label column that the user named must
     /// be there all the same.
     Optional,
+    /// The same, and even a named label column may be missing: the test files of a directory.
+    IfThere,
 }
 
 impl Columns {
-    /// Index of the text column in `header`.
-    pub(super) fn text_index(&self, path: &Path, header: &[String]) -> Result<usize> {
-        match find_or_guess(path, header, self.text.as_deref(), &TEXT_NAMES)? {
-            Some(index) => Ok(index),
-            None => Err(missing(path, header, "text", self.text.as_deref(), &TEXT_NAMES)),
-        }
-    }
-
-    /// Index of the label column in `header`.
-    pub(super) fn label_index(&self, path: &Path, header: &[String], labels: Labels) -> Result<Option<usize>> {
-        let found = find_or_guess(path, header, self.label.as_deref(), &LABEL_NAMES)?;
-        if found.is_none() && (labels == Labels::Required || self.label.is_some()) {
+    /// Finds the columns in `header`; no two of them are the same one.
+    pub(super) fn find(&self, path: &Path, header: &[String], labels: Labels) -> Result<Indices> {
+        let Some(text) = find_or_guess(path, header, self.text.as_deref(), &TEXT_NAMES)? else {
+            return Err(missing(path, header, "text", self.text.as_deref(), &TEXT_NAMES));
+        };
+        let label = find_or_guess(path, header, self.label.as_deref(), &LABEL_NAMES)?;
+        let needed = labels == Labels::Required || labels == Labels::Optional && self.label.is_some();
+        if label.is_none() && needed {
             return Err(missing(path, header, "label", self.label.as_deref(), &LABEL_NAMES));
         }
-        Ok(found)
+        let named = |what: &str, name: &Option<String>| match name.as_deref() {
+            None => Ok(None),
+            Some(name) => match find(path, header, name)? {
+                None => Err(missing(path, header, what, Some(name), &[])),
+                found => Ok(found),
+            },
+        };
+        let (pair, group) = (named("pair", &self.pair)?, named("group", &self.group)?);
+        let found = [("text", Some(text)), ("pair", pair), ("label", label), ("group", group)];
+        for (i, (one, index)) in found.iter().enumerate() {
+            if let Some((other, _)) = found[i + 1..].iter().find(|(_, other)| other.is_some() && other == index) {
+                let problem =
+                    format!("column {:?} is asked for as both {one} and {other}", header[index.unwrap_or(text)]);
+                let hint = format!("Give --{one}-column and --{other}-column different names");
+                return Err(Error::file(path, problem, hint));
+            }
+        }
+        Ok(Indices { text, pair, label, group })
     }
 
-    /// Whether a label column can be found in `header`; duplicates count as found, for `label_index` to refuse.
-    pub(super) fn has_label(&self, path: &Path, header: &[String]) -> bool {
-        !matches!(find_or_guess(path, header, self.label.as_deref(), &LABEL_NAMES), Ok(None))
+    /// Whether a text column is named, or can be guessed from `header`.
+    pub(super) fn can_guess_text(&self, header: &[String]) -> bool {
+        let known = |name: &String| TEXT_NAMES.contains(&name.to_lowercase().as_str());
+        self.text.is_some() || header.iter().any(known)
     }
 }
 

@@ -7,18 +7,21 @@
 mod batch;
 mod columns;
 mod examples;
+mod files;
 mod labels;
 mod read;
 mod splits;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use batch::Batch;
 pub use columns::{Columns, Labels};
 pub use examples::{Examples, Lengths, check_ids};
 pub use labels::{Dataset, LabelMap};
-pub use read::{Table, read_bytes, read_file};
-pub use splits::{Splits, read_splits};
+pub use read::{Table, Trees, read_bytes, read_file, read_files};
+pub use splits::{Splits, note_table, read_splits};
+pub use write::write_table;
 
 /// `"a", "b", "c" and 4 more`: names for a message, each cut at 40 characters, at most `most` of them.
 fn quoted<S: AsRef<str>>(names: &[S], most: usize) -> String {

@@ -1,19 +1,22 @@
 //! Finds or makes the train, validation and test rows. Called by `run` and the command line.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Columns, Labels, Table, quoted, read, read_bytes, read_file};
+use super::files::SplitFiles;
+use super::{Columns, Labels, Table, quoted, read_file, read_files};
 use crate::{Error, Result};
 
 /// File names, without extension, of the three splits.
 const TRAIN: &[&str] = &["train"];
-const VALIDATION: &[&str] = &["validation", "dev", "val"];
+const VALIDATION: &[&str] = &["validation", "dev", "val", "valid"];
 const TEST: &[&str] = &["test"];
+/// Rows that were left out which are listed, at most.
+const LISTED: usize = 20;
 
 /// The rows to train on and those to judge by.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +31,8 @@ pub struct Splits {
     pub notes: Vec<String>,
 }
 
-/// Reads a directory with train, validation (or dev, val) and test files, `.tsv` or `.csv`, or one such file, which is
-/// split 80/10/10.
+/// Reads a directory with train, validation (or dev, val, valid) and test files, whole or in parts as on the hub, or one
+/// file, which is split 80/10/10. Each may have any of the formats of [`read_file`]; `-` is standard input.
 ///
 /// The split is random by `seed` and stratified: in each class a tenth of the rows, rounded so that the sums come out,
 /// goes to validation and a tenth to test. Rows with the same text stay together. Every class keeps rows to train on.
@@ -38,66 +41,59 @@ pub struct Splits {
 /// # Errors
 /// A directory without a train file or with two files for one split, and all that [`read_file`] refuses.
 pub fn read_splits(path: &Path, columns: &Columns, seed: u64) -> Result<Splits> {
-    let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, "read", &error))?;
-    if metadata.is_dir() {
+    if path.is_dir() {
         return read_directory(path, columns);
     }
     let table = read_file(path, columns, Labels::Required)?;
     let mut notes = Vec::new();
-    note_guess(&mut notes, columns, &table);
-    let mut splits = split(table, seed);
+    note_table(&mut notes, columns, &table, None);
+    let mut splits = split(&table, seed);
     notes.append(&mut splits.notes);
     Ok(Splits { notes, ..splits })
 }
 
 /// Reads the files of a directory.
 fn read_directory(directory: &Path, columns: &Columns) -> Result<Splits> {
-    let Some(train) = find(directory, TRAIN)? else {
+    let files = SplitFiles::list(directory, TRAIN)?;
+    let train = files.find(TRAIN)?;
+    if train.is_empty() {
         return Err(no_train(directory));
-    };
+    }
     let mut notes = Vec::new();
-    let train = read_file(&train, columns, Labels::Required)?;
-    note_guess(&mut notes, columns, &train);
-    let validation = match find(directory, VALIDATION)? {
-        Some(path) => Some(read_file(&path, columns, Labels::Required)?),
-        None => None,
+    let mut train = read_files(&train, columns, Labels::Required)?;
+    note_table(&mut notes, columns, &train, None);
+    // phrases are for training; what is judged are sentences
+    let mut judged = columns.clone();
+    judged.trees.phrases = false;
+    let mut validation = match &files.find(VALIDATION)?[..] {
+        [] => None,
+        paths => Some(read_files(paths, &judged, Labels::Required)?),
     };
-    let test = match find(directory, TEST)? {
-        Some(path) => read_test(&path, columns, &mut notes)?,
-        None => None,
+    let mut test = match &files.find(TEST)?[..] {
+        [] => None,
+        paths => Some(read_files(paths, &judged, Labels::IfThere)?),
     };
     for table in validation.iter().chain(&test) {
-        if (&table.text_column, &table.label_column) != (&train.text_column, &train.label_column) {
-            note_guess(&mut notes, columns, table);
-        }
+        note_table(&mut notes, columns, table, Some(&train));
     }
+    if let Some(why) = test.as_ref().and_then(unlabelled) {
+        notes.extend(test.take().map(|test| format!("{}: skipped, {why}", test.path.display())));
+    }
+    // where a row of one split has several labels, each row of all is a list of them
+    let mut tables: Vec<&mut Table> =
+        [Some(&mut train), validation.as_mut(), test.as_mut()].into_iter().flatten().collect();
+    let several = tables.iter().any(|table| table.multi_label);
+    tables.iter_mut().for_each(|table| table.multi_label = several);
     Ok(Splits { train: Some(train), validation, test, notes })
 }
 
-/// Reads a test file if it has labels. GLUE's have no label column, the hub's copies of them have -1 in each row.
-fn read_test(path: &Path, columns: &Columns, notes: &mut Vec<String>) -> Result<Option<Table>> {
-    let bytes = read::load(path)?;
-    if !columns.has_label(path, &read::header(path, &bytes)?) {
-        notes.push(format!("{}: skipped, it has no label column", path.display()));
-        return Ok(None);
+/// Why the rows of a test file have no labels: GLUE's have no such column, the hub's copies of them have -1 in each row.
+fn unlabelled(test: &Table) -> Option<&'static str> {
+    match test.labels.iter().all(|label| label == "-1") {
+        true if test.labels.is_empty() => Some("it has no label column"),
+        true => Some("all its labels are -1, which means unknown"),
+        false => None,
     }
-    let table = read_bytes(path, &bytes, columns, Labels::Required)?;
-    if table.labels.iter().all(|label| label == "-1") {
-        notes.push(format!("{}: skipped, all its labels are -1, which means unknown", path.display()));
-        return Ok(None);
-    }
-    Ok(Some(table))
-}
-
-/// The one file of a directory that holds a split.
-fn find(directory: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
-    let candidates = names.iter().flat_map(|name| [format!("{name}.tsv"), format!("{name}.csv")]);
-    let found: Vec<String> = candidates.filter(|name| directory.join(name).is_file()).collect();
-    if found.len() > 1 {
-        let problem = format!("{} are all the {} split, expected one file", quoted(&found, 10), names[0]);
-        return Err(Error::file(directory, problem, "Remove or rename the others"));
-    }
-    Ok(found.first().map(|name| directory.join(name)))
 }
 
 /// The error for a directory without a train file: what was looked for, what is there.
@@ -108,19 +104,29 @@ fn no_train(directory: &Path) -> Error {
     };
     names.sort();
     let there = if names.is_empty() { "the directory is empty".to_owned() } else { quoted(&names, 10) };
-    let hint = "Looked for train.tsv or train.csv, and beside it validation (or dev, val) and test. \
-                A single .tsv or .csv file may be given instead, it is then split";
+    let hint = "Looked for train.tsv, .csv, .jsonl, .json, .parquet or .txt (also .gz and .zst, also in data/), and beside it \
+                validation (or dev, val, valid) and test. A single file may be given instead, it is then split";
     Error::file(directory, format!("no train file; found: {there}"), hint)
 }
 
-/// Says which columns were taken, if one of them was guessed.
-fn note_guess(notes: &mut Vec<String>, columns: &Columns, table: &Table) {
-    if columns.text.is_some() && columns.label.is_some() {
-        return;
-    }
-    let label = table.label_column.as_deref().unwrap_or("none");
+/// Says what was assumed about a file: its own notes, and the columns if one was guessed and `known` has others.
+pub fn note_table(notes: &mut Vec<String>, columns: &Columns, table: &Table, known: Option<&Table>) {
     let (path, text) = (table.path.display(), &table.text_column);
-    notes.push(format!("{path}: text column {text:?}, label column {label:?}, from the header"));
+    let guessed = columns.text.is_none() || columns.label.is_none();
+    let same = known.is_some_and(|known| (&known.text_column, &known.label_column) == (text, &table.label_column));
+    let unlabelled = known.is_some() && table.labels.is_empty();
+    if guessed && !same && !unlabelled {
+        let label = table.label_column.as_deref().unwrap_or("none");
+        notes.push(format!("{path}: text column {text:?}, label column {label:?}, from the header"));
+    }
+    notes.extend(table.notes.iter().cloned());
+    if !table.skipped.is_empty() {
+        notes.push(format!("{path}: {} rows cannot be used and were left out:", table.skipped.len()));
+        notes.extend(table.skipped.iter().take(LISTED).cloned());
+        if table.skipped.len() > LISTED {
+            notes.push(format!("... and {} more", table.skipped.len() - LISTED));
+        }
+    }
 }
 
 /// Where a row goes.
@@ -132,31 +138,20 @@ enum Part {
 }
 
 /// Splits the rows of one file.
-fn split(table: Table, seed: u64) -> Splits {
-    let parts = assign(&table, seed);
+fn split(table: &Table, seed: u64) -> Splits {
+    let parts = assign(table, seed);
     let total = table.len();
-    let Table { path, text_column, label_column, texts, labels, lines, .. } = table;
-    let empty = || Table {
-        path: path.clone(),
-        text_column: text_column.clone(),
-        label_column: label_column.clone(),
-        ..Table::default()
+    let part = |wanted: Part| {
+        let rows: Vec<usize> = (0..total).filter(|&row| parts[row] == wanted).collect();
+        let mut part = table.without_rows();
+        part.extend_from(&table, &rows);
+        part
     };
-    let (mut train, mut validation, mut test) = (empty(), empty(), empty());
-    for (((part, text), label), line) in parts.into_iter().zip(texts).zip(labels).zip(lines) {
-        let target = match part {
-            Part::Train => &mut train,
-            Part::Validation => &mut validation,
-            Part::Test => &mut test,
-        };
-        target.texts.push(text);
-        target.labels.push(label);
-        target.lines.push(line);
-    }
+    let (train, validation, test) = (part(Part::Train), part(Part::Validation), part(Part::Test));
     let note = format!(
         "{}: one file, so its {total} rows were split at random within each class (seed {seed}): {} train, \
          {} validation, {} test",
-        path.display(),
+        table.path.display(),
         train.len(),
         validation.len(),
         test.len()

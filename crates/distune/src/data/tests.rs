@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod formats;
 mod labels;
 mod read;
 mod splits;

@@ -1,0 +1,239 @@
+//! JSON Lines (an object a line), and JSON files that are one array of objects.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::Table;
+use super::builder::{Builder, Cell, Row};
+use super::source::Source;
+use crate::data::{Columns, Labels};
+use crate::{Error, Result};
+
+/// What to do about a row that is no object.
+const HINT: &str = "Expected an object a line, such as {\"text\": \"...\", \"label\": \"...\"}";
+
+/// Reads an object a line, or an array of objects.
+pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+    if source.head.trim_ascii_start().starts_with(b"[") {
+        return read_array(source, columns, labels);
+    }
+    let path = source.path;
+    let mut input = BufReader::with_capacity(1 << 16, source.input);
+    let mut rows = Objects { path, table: None, keys: Vec::new(), columns, labels };
+    let (mut line, mut number) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        number += 1;
+        if input.read_until(b'\n', &mut line).map_err(|error| Source::failed(path, &error))? == 0 {
+            return rows.finish();
+        }
+        if !line.trim_ascii().is_empty() {
+            rows.row(number, &line)?;
+        }
+    }
+}
+
+/// Reads a whole array, so that each object's line is known.
+fn read_array(mut source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+    let path = source.path;
+    let mut bytes = Vec::new();
+    source.input.read_to_end(&mut bytes).map_err(|error| Source::failed(path, &error))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
+        Error::row(path, line, "this line is not UTF-8", "Save the file as UTF-8")
+    })?;
+    let objects: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| {
+        Error::row(
+            path,
+            error.line() as u64,
+            format!("not JSON: {error}"),
+            "Expected an array of objects, one for each row",
+        )
+    })?;
+    let mut rows = Objects { path, table: None, keys: Vec::new(), columns, labels };
+    let (mut line, mut counted) = (1, 0);
+    for object in objects {
+        // the objects are parts of the text
+        let start = object.get().as_ptr().addr() - text.as_ptr().addr();
+        line += bytes[counted..start].iter().filter(|&&byte| byte == b'\n').count() as u64;
+        counted = start;
+        rows.row(line, object.get().as_bytes())?;
+    }
+    rows.finish()
+}
+
+/// Objects on their way to a table; the first one says which keys there are.
+struct Objects<'a> {
+    path: &'a std::path::Path,
+    table: Option<Builder>,
+    /// Keys of text, pair, label and group.
+    keys: Vec<Option<String>>,
+    columns: &'a Columns,
+    labels: Labels,
+}
+
+impl Objects<'_> {
+    /// Takes the object on line `line`.
+    fn row(&mut self, line: u64, json: &[u8]) -> Result<()> {
+        let Self { path, columns, labels, .. } = *self;
+        let table = match &mut self.table {
+            Some(table) => table,
+            none => {
+                let first: Keys = match serde_json::from_slice(json) {
+                    Ok(first) => first,
+                    Err(error) => return Err(Error::row(path, line, wrong(&error), HINT)),
+                };
+                let table = Builder::new(path, &first.0, columns, labels)?;
+                let at = table.columns;
+                let key = |index: Option<usize>| first.0.get(index?).cloned();
+                self.keys = vec![key(Some(at.text)), key(at.pair), key(at.label), key(at.group)];
+                none.insert(table)
+            }
+        };
+        let mut input = serde_json::Deserializer::from_slice(json);
+        let read = Wanted(&self.keys).deserialize(&mut input).and_then(|cells| input.end().map(|()| cells));
+        match read {
+            Ok([text, pair, label, group]) => {
+                let asked = |index: usize, cell| self.keys[index].as_ref().map(|_| cell);
+                table.row(line, Row { text, pair: asked(1, pair), label: asked(2, label), group: asked(3, group) })
+            }
+            Err(error) => table.bad(Error::row(path, line, wrong(&error), HINT)),
+        }
+    }
+
+    fn finish(self) -> Result<Table> {
+        match self.table {
+            Some(table) => table.finish(),
+            None => Err(Error::file(self.path, "the file is empty", HINT)),
+        }
+    }
+}
+
+/// What is wrong with an object, without the line, which is another one in its file.
+fn wrong(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    format!("not a JSON object: {text}, at byte {} of the row", error.column())
+}
+
+/// The keys of an object in their order.
+struct Keys(Vec<String>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct KeysVisitor;
+        impl<'de> Visitor<'de> for KeysVisitor {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, _)) = map.next_entry::<String, IgnoredAny>()? {
+                    keys.push(key);
+                }
+                Ok(Keys(keys))
+            }
+        }
+        input.deserialize_map(KeysVisitor)
+    }
+}
+
+/// Reads the values of these keys.
+struct Wanted<'k>(&'k [Option<String>]);
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = [Cell<'de>; 4];
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
+        input.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Wanted<'_> {
+    type Value = [Cell<'de>; 4];
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut cells = [const { Cell::Missing }; 4];
+        while let Some(Key(key)) = map.next_key()? {
+            match self.0.iter().position(|wanted| wanted.as_deref() == Some(&*key)) {
+                Some(index) if !matches!(cells[index], Cell::Missing) => {
+                    return Err(serde::de::Error::custom(format_args!("two fields are called {key:?}")));
+                }
+                Some(index) => cells[index] = map.next_value()?,
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(cells)
+    }
+}
+
+/// A key, without a copy where it needs none.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Cell<'de> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct CellVisitor;
+        impl<'de> Visitor<'de> for CellVisitor {
+            type Value = Cell<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Cell<'de>, E> {
+                Ok(Cell::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Cell<'de>, E> {
+                Ok(Cell::Boolean(value))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Cell<'de>, E> {
+                Ok(Cell::Integer(value))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Cell<'de>, E> {
+                Ok(i64::try_from(value).map_or(Cell::Other("an integer beyond 64 bits"), Cell::Integer))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Cell<'de>, E> {
+                Ok(Cell::Float(value))
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Cell<'de>, E> {
+                Ok(Cell::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Cell<'de>, E> {
+                Ok(Cell::Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Cell<'de>, A::Error> {
+                let mut cells = Vec::new();
+                while let Some(cell) = seq.next_element()? {
+                    cells.push(cell);
+                }
+                Ok(Cell::List(cells))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Cell<'de>, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Cell::Other("an object"))
+            }
+        }
+        input.deserialize_any(CellVisitor)
+    }
+}

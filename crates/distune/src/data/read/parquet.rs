@@ -1,0 +1,130 @@
+//! Apache Parquet files. Class names come from the metadata that the hub's `datasets` library writes under `huggingface`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use ::parquet::errors::ParquetError;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::record::{Field, reader::RowIter};
+use ::parquet::schema::types::Type;
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Table;
+use super::builder::{Builder, Cell, Row};
+use super::source::Source;
+use crate::data::{Columns, Labels};
+use crate::{Error, Result};
+
+/// Reads all row groups.
+pub(super) fn read(mut source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+    let path = source.path;
+    let broken = |error: ParquetError| damaged(path, &error);
+    let reader: Box<dyn FileReader> = if source.plain_file {
+        let file = File::open(path).map_err(|error| Error::io(path, "read", &error))?;
+        Box::new(SerializedFileReader::new(file).map_err(broken)?)
+    } else {
+        let mut bytes = Vec::new();
+        source.input.read_to_end(&mut bytes).map_err(|error| Source::failed(path, &error))?;
+        Box::new(SerializedFileReader::new(Bytes::from(bytes)).map_err(broken)?)
+    };
+    let metadata = reader.metadata().file_metadata();
+    let root = metadata.schema();
+    let header: Vec<String> = root.get_fields().iter().map(|field| field.name().to_owned()).collect();
+    let mut table = Builder::new(path, &header, columns, labels)?;
+    let at = table.columns;
+    let classes = metadata
+        .key_value_metadata()
+        .and_then(|pairs| pairs.iter().find(|pair| pair.key == "huggingface")?.value.as_deref())
+        .and_then(|json| class_names(json, &header[at.label?]))
+        .unwrap_or_default();
+    if !classes.is_empty() {
+        table.classes(classes.clone());
+    }
+
+    // only the columns that are needed, which come in the order of the file
+    let wanted: Vec<usize> =
+        (0..header.len()).filter(|&i| [Some(at.text), at.pair, at.label, at.group].contains(&Some(i))).collect();
+    let fields = wanted.iter().map(|&index| root.get_fields()[index].clone()).collect();
+    let projection = Type::group_type_builder(root.name()).with_fields(fields).build().map_err(broken)?;
+    let rows = RowIter::from_file(Some(projection), &*reader).map_err(broken)?;
+    for (number, row) in (1..).zip(rows) {
+        let row = row.map_err(|error| {
+            let problem = format!("cannot be read ({error})");
+            Error::row(path, number, problem, "The file is damaged: copy or download it again")
+        })?;
+        let mut fields: Vec<(usize, Field)> =
+            wanted.iter().copied().zip(row.into_columns().into_iter().map(|(_, field)| field)).collect();
+        let mut take = |index: usize| match fields.iter_mut().find(|(at, _)| *at == index) {
+            Some((_, field)) => cell(std::mem::replace(field, Field::Null)),
+            None => Cell::Missing,
+        };
+        let row = Row {
+            text: take(at.text),
+            pair: at.pair.map(&mut take),
+            label: at.label.map(|index| named(take(index), &classes)),
+            group: at.group.map(&mut take),
+        };
+        table.row(number, row)?;
+    }
+    table.finish()
+}
+
+/// The error for a file that is no whole Parquet file.
+fn damaged(path: &Path, error: &ParquetError) -> Error {
+    let problem = format!("not a whole Parquet file ({error})");
+    Error::file(path, problem, "It may be cut short: copy or download it again")
+}
+
+/// A value as a cell.
+fn cell(field: Field) -> Cell<'static> {
+    match field {
+        Field::Null => Cell::Null,
+        Field::Bool(value) => Cell::Boolean(value),
+        Field::Byte(number) => Cell::Integer(number.into()),
+        Field::Short(number) => Cell::Integer(number.into()),
+        Field::Int(number) => Cell::Integer(number.into()),
+        Field::Long(number) => Cell::Integer(number),
+        Field::UByte(number) => Cell::Integer(number.into()),
+        Field::UShort(number) => Cell::Integer(number.into()),
+        Field::UInt(number) => Cell::Integer(number.into()),
+        Field::ULong(number) => i64::try_from(number).map_or(Cell::Other("an integer beyond 64 bits"), Cell::Integer),
+        Field::Float16(number) => Cell::Float(number.into()),
+        Field::Float(number) => Cell::Float(number.into()),
+        Field::Double(number) => Cell::Float(number),
+        Field::Str(text) => Cell::Text(text.into()),
+        // text that some writers do not mark as such
+        Field::Bytes(bytes) => match bytes.as_utf8() {
+            Ok(text) => Cell::Text(text.to_owned().into()),
+            Err(_) => Cell::Other("bytes that are not UTF-8"),
+        },
+        Field::ListInternal(list) => Cell::List(list.elements().iter().cloned().map(cell).collect()),
+        Field::Group(_) | Field::MapInternal(_) => Cell::Other("a structure"),
+        Field::Decimal(_) => Cell::Other("a decimal number"),
+        _ => Cell::Other("a date or a time"),
+    }
+}
+
+/// A class id as its name; -1, which means unknown, stays.
+fn named(cell: Cell<'static>, classes: &[String]) -> Cell<'static> {
+    match cell {
+        Cell::Integer(id) => match usize::try_from(id).ok().and_then(|id| classes.get(id)) {
+            Some(name) => Cell::Text(name.clone().into()),
+            None => Cell::Integer(id),
+        },
+        Cell::List(ids) => Cell::List(ids.into_iter().map(|id| named(id, classes)).collect()),
+        other => other,
+    }
+}
+
+/// The class names of a column in the metadata of the `datasets` library: `info.features.COLUMN.names`, or the same of the
+/// elements of a list.
+fn class_names(json: &str, column: &str) -> Option<Vec<String>> {
+    let json: Value = serde_json::from_str(json).ok()?;
+    let feature = &json["info"]["features"][column];
+    let names = [&feature["names"], &feature["feature"]["names"], &feature[0]["names"]]
+        .into_iter()
+        .find_map(Value::as_array)?;
+    names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+}

@@ -43,7 +43,7 @@ pub(crate) struct ColumnArgs {
 
 impl ColumnArgs {
     pub(crate) fn resolve(&self) -> Columns {
-        Columns { text: self.text_column.clone(), label: self.label_column.clone() }
+        Columns { text: self.text_column.clone(), label: self.label_column.clone(), ..Columns::default() }
     }
 }
 

@@ -20,6 +20,10 @@ pub struct Columns {
     pub text: Option<String>,
     /// Name of the label column.
     pub label: Option<String>,
+    /// Name of the column with the second text of a pair; none unless it is named.
+    pub pair: Option<String>,
+    /// Name of the column whose rows of one value a split keeps together; none unless it is named.
+    pub group: Option<String>,
 }
 
 /// Whether rows must have labels.

@@ -11,18 +11,29 @@ use super::{Columns, Labels, quoted};
 use crate::{Error, Result};
 
 /// Rows of one file or split as read: labels still as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// The file that the rows come from.
     pub path: PathBuf,
     /// Name of the text column, as in the header.
     pub text_column: String,
+    /// Name of the column with the second text of a pair.
+    pub pair_column: Option<String>,
     /// Name of the label column, as in the header.
     pub label_column: Option<String>,
+    /// Name of the column whose rows of one value a split keeps together.
+    pub group_column: Option<String>,
     /// `[N]` texts, exactly as written, never blank.
     pub texts: Vec<String>,
-    /// `[N]` labels as written, without the white space around them; empty when there is no label column.
+    /// `[N]` second texts; empty when there is no such column.
+    pub pairs: Vec<String>,
+    /// `[N]` labels as written, without the white space around them; empty when there is no label column. With `multi_label`,
+    /// the names of a row's labels with `|` between them, and nothing for none.
     pub labels: Vec<String>,
+    /// Whether a row may have any number of labels.
+    pub multi_label: bool,
+    /// `[N]` groups as written; empty when there is no such column.
+    pub groups: Vec<String>,
     /// `[N]` line in the file on which each row begins, counted from 1; a header is line 1.
     pub lines: Vec<u64>,
 }
@@ -64,9 +75,7 @@ pub fn read_bytes(name: &Path, bytes: &[u8], columns: &Columns, labels: Labels) 
         path: name.to_owned(),
         text_column: rows.header[text].clone(),
         label_column: label.map(|label| rows.header[label].clone()),
-        texts: Vec::new(),
-        labels: Vec::new(),
-        lines: Vec::new(),
+        ..Table::default()
     };
     while rows.advance()? {
         table.texts.push(rows.field(text, "text")?.to_owned());

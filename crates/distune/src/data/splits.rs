@@ -135,14 +135,12 @@ enum Part {
 fn split(table: Table, seed: u64) -> Splits {
     let parts = assign(&table, seed);
     let total = table.len();
-    let Table { path, text_column, label_column, texts, labels, lines } = table;
+    let Table { path, text_column, label_column, texts, labels, lines, .. } = table;
     let empty = || Table {
         path: path.clone(),
         text_column: text_column.clone(),
         label_column: label_column.clone(),
-        texts: Vec::new(),
-        labels: Vec::new(),
-        lines: Vec::new(),
+        ..Table::default()
     };
     let (mut train, mut validation, mut test) = (empty(), empty(), empty());
     for (((part, text), label), line) in parts.into_iter().zip(texts).zip(labels).zip(lines) {

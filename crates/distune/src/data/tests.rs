@@ -22,5 +22,5 @@ fn message<T>(result: crate::Result<T>) -> String {
 
 /// Columns named by the user.
 fn columns(text: &str, label: &str) -> Columns {
-    Columns { text: Some(text.to_owned()), label: Some(label.to_owned()) }
+    Columns { text: Some(text.to_owned()), label: Some(label.to_owned()), ..Columns::default() }
 }

@@ -270,12 +270,12 @@ fn a_wrong_checksum_twice_is_an_error() {
 fn passing_failures_are_waited_for() {
     let fixture = Fixture::new();
     fixture.server.fail("GET /api/models", &[Wrong::Status(429, "Retry-After: 1"), Wrong::Status(500, "")]);
-    fixture.server.fail("HEAD", &[Wrong::Status(503, "")]);
+    fixture.server.fail("HEAD", &[Wrong::Status(503, ""), Wrong::Closed]);
     fixture.server.fail(fixture.on_cdn(), &[Wrong::Status(502, "")]);
     let start = Instant::now();
     let (_, told) = fixture.fetches("org/tiny");
     assert!(start.elapsed() >= Duration::from_secs(1));
-    assert_eq!(told.notes.len(), 4, "{:?}", told.notes);
+    assert_eq!(told.notes.len(), 5, "{:?}", told.notes);
     assert_says(&told.notes[0], &[fixture.server.host(), "429", "next attempt in 1 s"]);
 }
 
@@ -285,7 +285,7 @@ fn failures_that_stay_end() {
     let list = "GET /api/models/org/tiny";
     fixture.server.fail(list, &[Wrong::Status(500, ""); 5]);
     let message = fixture.fails(fixture.settings(), "org/tiny");
-    assert_says(&message, &["org/tiny:", fixture.server.host(), "answered 500", "5 times", "Try again later"]);
+    assert_says(&message, &["org/tiny:", fixture.server.host(), "answered 500", "5 times. Try again later"]);
     assert_eq!(fixture.server.requests().len(), 5);
     // nobody waits for hours
     fixture.server.fail(list, &[Wrong::Status(429, "Retry-After: 86400")]);
@@ -331,6 +331,17 @@ fn who_may_read() {
     fixture.server.fail("HEAD", &[Wrong::Status(404, "X-Error-Code: EntryNotFound")]);
     let message = fixture.fails(fixture.settings(), "org/tiny");
     assert_says(&message, &["org/tiny, tokenizer.json:", host, "no such file (status 404)"]);
+}
+
+#[test]
+fn no_such_host() {
+    let fixture = Fixture::new();
+    // longer than a part of a name may be, so that no name server is asked
+    let host = "x".repeat(64);
+    let start = Instant::now();
+    let message = fixture.fails(Settings { endpoint: format!("http://{host}"), ..fixture.settings() }, "org/tiny");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_says(&message, &["org/tiny: no connection to", &host, "has no copy of it", "Check the network"]);
 }
 
 #[test]

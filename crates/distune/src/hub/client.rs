@@ -205,7 +205,7 @@ impl Client {
             E::Timeout(T::Resolve | T::Connect) | E::ConnectionFailed | E::ConnectProxyFailed(_) => {
                 Failure::Unreachable(format!("no connection to {host} ({error})"))
             }
-            E::Io(e) if refused(e.kind()) => Failure::Unreachable(format!("no connection to {host} ({e})")),
+            E::Io(e) if !cut(e.kind()) => Failure::Unreachable(format!("no connection to {host} ({e})")),
             E::Io(_) | E::Timeout(_) | E::Protocol(_) | E::BodyStalled => {
                 Failure::Passing { problem: format!("the connection to {host} was cut ({error})"), wait: None }
             }
@@ -268,7 +268,10 @@ impl Client {
             Failure::Unreachable(problem) => {
                 (problem, "Check the network, a proxy and HF_ENDPOINT, or name a directory on this machine".into())
             }
-            Failure::Passing { problem, .. } => (problem, "Try again later; what has arrived is kept".to_owned()),
+            Failure::Passing { problem, .. } => {
+                let kept = if file.is_empty() { "" } else { "; what has arrived is kept" };
+                (problem, format!("Try again later{kept}"))
+            }
             Failure::Unusable(problem) => (problem, "Check HF_ENDPOINT and the network (a login page?)".into()),
             Failure::Refused { status: status @ (401 | 403), code } if code == "GatedRepo" => {
                 let problem = format!("{host} gives it only to those who accepted its terms (status {status})");
@@ -320,11 +323,21 @@ pub(super) fn interrupted() -> Error {
     Error::Interrupted { when: "during a download".into(), kept: kept.into() }
 }
 
-fn refused(kind: std::io::ErrorKind) -> bool {
+/// Whether an error is one of a connection that was there. All others, such as a name that nothing knows (which has no kind of
+/// its own), are of one that was never made.
+fn cut(kind: std::io::ErrorKind) -> bool {
     use std::io::ErrorKind as K;
     matches!(
         kind,
-        K::ConnectionRefused | K::HostUnreachable | K::NetworkUnreachable | K::NetworkDown | K::AddrNotAvailable
+        K::ConnectionReset
+            | K::ConnectionAborted
+            | K::BrokenPipe
+            | K::UnexpectedEof
+            | K::TimedOut
+            | K::WouldBlock
+            | K::Interrupted
+            | K::WriteZero
+            | K::NotConnected
     )
 }
 

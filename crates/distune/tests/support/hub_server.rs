@@ -21,6 +21,8 @@ pub enum Wrong {
     Status(u16, &'static str),
     /// The connection ends after so many bytes of the body.
     Cut(usize),
+    /// The connection ends without an answer.
+    Closed,
     /// The first byte is another one.
     Corrupt,
     /// The whole file comes, whatever part was asked for.
@@ -183,6 +185,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>, cdn: &str, is_cdn: bool) -
     drop(state);
     let mut cut = usize::MAX;
     match wrong {
+        Some(Wrong::Closed) => return Ok(()),
         Some(Wrong::Corrupt) => answer.body[0] ^= 1,
         Some(Wrong::Cut(bytes)) => cut = bytes,
         Some(Wrong::Says(text)) => {

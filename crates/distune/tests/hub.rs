@@ -305,6 +305,27 @@ fn failures_that_stay_end() {
 }
 
 #[test]
+fn a_renamed_repository_is_followed() {
+    let fixture = Fixture::new();
+    let moved = |start: &str, path: &str| {
+        let location: &'static str = format!("Location: {path}").leak();
+        fixture.server.fail(start, &[Wrong::Status(307, location)]);
+    };
+    moved("GET /api/models/old/tiny", "/api/models/org/tiny/revision/main");
+    for name in ["config.json", "tokenizer.json", "vocab.txt", "model.safetensors"] {
+        for method in ["HEAD", "GET"] {
+            let path = format!("resolve/{COMMIT}/{name}");
+            moved(&format!("{method} /old/tiny/{path}"), &format!("{}/org/tiny/{path}", fixture.server.url));
+        }
+    }
+    let directory = fetch(fixture.with_token(TOKEN), "old/tiny", &mut Told::default()).unwrap();
+    assert_eq!(directory, fixture.cache().join("models--old--tiny/snapshots").join(COMMIT));
+    assert_eq!(fs::read(directory.join("model.safetensors")).unwrap(), fixture.weights);
+    let known = |r: &hub_server::Request| r.headers.contains_key("authorization");
+    assert!(fixture.server.requests().iter().all(|r| known(r) != r.cdn));
+}
+
+#[test]
 fn who_may_read() {
     let fixture = Fixture::new();
     let host = fixture.server.host();

@@ -39,8 +39,8 @@ fn has_package() -> bool {
     let has = probe.is_ok_and(|probe| probe.status.success());
     if !has {
         // past the test harness, which hides what a passing test prints
-        let text = "SKIPPED: no huggingface_hub in Python; set DISTUNE_PYTHON to a Python that has it";
-        writeln!(std::io::stderr(), "{text}").unwrap();
+        let text = "SKIPPED: no huggingface_hub in Python; set DISTUNE_PYTHON to a Python that has it\n";
+        std::io::stderr().write_all(text.as_bytes()).unwrap();
     }
     has
 }

@@ -9,13 +9,16 @@ pub(crate) use distune::hub::Kind;
 
 use crate::output::note;
 use crate::progress::Progress;
+use crate::sources::{BUNDLED, REVIEWS};
 use crate::{Common, stop};
 
 /// The path that a name stands for: itself if it exists or cannot be a name of the hub, else the directory in the hub's cache.
 pub(crate) fn path(kind: Kind, name: &str, common: &Common) -> Result<PathBuf> {
     let path = PathBuf::from(name);
+    // a program without the bundled files asks nobody else for them
+    let bundled = [BUNDLED, REVIEWS].contains(&name);
     match Repository::parse(kind, name) {
-        Some(repository) if !path.exists() => fetch(&repository, common),
+        Some(repository) if !path.exists() && !bundled => fetch(&repository, common),
         _ => Ok(path),
     }
 }

@@ -1,8 +1,6 @@
 //! Names on the command line resolved: a model (`bundled`, a directory or a name of the hub), data (`reviews`, a directory, a
 //! file or a name of the hub), and how a model reads texts.
 
-use std::path::Path;
-
 use distune::data::{Columns, LabelMap, Labels, Splits, Table, read_file, read_splits};
 use distune::engine::{Cpu, Engine};
 use distune::model::{Config, Model, ModelFiles};
@@ -50,7 +48,7 @@ pub(crate) fn splits(name: &str, columns: &Columns, seed: u64, common: &Common) 
     if name == REVIEWS {
         let read = |i: usize| {
             let (file, bytes) = assets::REVIEWS[i];
-            distune::data::read_bytes(Path::new(file), bytes, columns, Labels::Required).map(Some)
+            distune::data::read_bytes(std::path::Path::new(file), bytes, columns, Labels::Required).map(Some)
         };
         return Ok(Splits { train: read(0)?, validation: read(1)?, test: read(2)?, notes: Vec::new() });
     }

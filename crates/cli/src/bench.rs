@@ -31,10 +31,10 @@ const BASE_CONFIG: &str = r#"{
 /// Measure the speed of training on real text, operation by operation
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// "bundled", "distilbert-base" (random weights of that shape, the bundled tokenizer), or a directory
+    /// "bundled", "distilbert-base" (random weights of that shape, the bundled tokenizer), a directory or a name of the hub
     #[arg(long, short, default_value = sources::BUNDLED)]
     model: String,
-    /// "reviews", a directory with splits, or a .tsv or .csv file
+    /// "reviews", a directory with splits, a .tsv or .csv file, or a name of the Hugging Face hub
     #[arg(long, short, default_value = sources::REVIEWS)]
     data: String,
     #[command(flatten)]
@@ -76,9 +76,9 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
     let (model, files) = if args.model == BASE {
         note(common, "Random weights in the shape of DistilBERT-base.");
         let config = Config::from_json(Path::new(BASE), BASE_CONFIG.as_bytes())?;
-        (Model::random(config, 0), sources::model(sources::BUNDLED)?)
+        (Model::random(config, 0), sources::model(sources::BUNDLED, common)?)
     } else {
-        let files = sources::model(&args.model)?;
+        let files = sources::model(&args.model, common)?;
         let config = Config::from_json(&files.file("config.json"), &files.config)?;
         let labels = config.labels.clone();
         (Model::load_with_new_head(&files, labels, 0)?, files)
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
     unfreeze.check(model.config.n_layers)?;
     let tokenizer = sources::tokenizer(&files, &model.config, Some(longest))?;
 
-    let texts = texts(args)?;
+    let texts = texts(args, common)?;
     let start = Instant::now();
     let encoded = tokenizer.encode(&texts)?;
     let tokenized = start.elapsed();
@@ -116,8 +116,8 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
 
 /// The texts to measure with: training rows in a random order, as many as the steps want and at least enough to time
 /// the tokenizer.
-fn texts(args: &BenchArgs) -> anyhow::Result<Vec<String>> {
-    let splits = sources::splits(&args.data, &args.columns.resolve(), 0)?;
+fn texts(args: &BenchArgs, common: &Common) -> anyhow::Result<Vec<String>> {
+    let splits = sources::splits(&args.data, &args.columns.resolve(), 0, common)?;
     let mut texts = splits.train.map(|table| table.texts).unwrap_or_default();
     texts.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
     texts.truncate(((args.steps + WARM_UP) * args.batch_size).max(2000));

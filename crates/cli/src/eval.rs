@@ -14,10 +14,10 @@ use crate::{Common, sources, stop};
 /// Judge a trained model on labelled rows
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
-    /// Directory of a trained model
+    /// Directory of a trained model, or its name on the Hugging Face hub
     #[arg(long, short)]
     model: String,
-    /// "reviews", a directory with splits, or a .tsv or .csv file
+    /// "reviews", a directory with splits, a .tsv or .csv file, or a name of the Hugging Face hub
     #[arg(long, short, default_value = sources::REVIEWS)]
     data: String,
     /// Split to use where there are several [default: test, else validation]
@@ -61,8 +61,8 @@ impl distune::train::Observer for Judging {
 }
 
 pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
-    let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length, common.precision())?;
-    let rows = sources::table(&args.data, args.split.as_deref(), &args.columns.resolve())?;
+    let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length, common)?;
+    let rows = sources::table(&args.data, args.split.as_deref(), &args.columns.resolve(), common)?;
     let labels = LabelMap::from_names(engine.config().labels.clone());
     let dataset = Dataset::new(rows, &labels)?;
     let path = dataset.path.clone();

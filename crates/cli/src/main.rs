@@ -4,6 +4,7 @@
 
 mod bench;
 mod eval;
+mod hub;
 mod memory;
 mod output;
 mod predict;

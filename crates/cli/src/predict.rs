@@ -21,7 +21,7 @@ const LINES_AT_ONCE: usize = 512;
 /// Predict labels for texts
 #[derive(Args, Debug)]
 pub(crate) struct PredictArgs {
-    /// Directory of a trained model
+    /// Directory of a trained model, or its name on the Hugging Face hub
     #[arg(long, short)]
     model: String,
     /// Texts; without any, each line of standard input is one
@@ -35,7 +35,7 @@ pub(crate) struct PredictArgs {
 }
 
 pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
-    let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length, common.precision())?;
+    let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length, common)?;
     let format = match (common.json, args.logits) {
         (false, _) => Format::Text,
         (true, logits) => Format::Json { logits },

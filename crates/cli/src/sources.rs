@@ -1,13 +1,14 @@
-//! Names on the command line resolved: a model (`bundled` or a directory), data (`reviews`, a directory or a file), and
-//! how a model reads texts.
-
-use std::path::{Path, PathBuf};
+//! Names on the command line resolved: a model (`bundled`, a directory or a name of the hub), data (`reviews`, a directory, a
+//! file or a name of the hub), and how a model reads texts.
 
 use distune::data::{Columns, LabelMap, Labels, Splits, Table, read_file, read_splits};
-use distune::engine::{Cpu, Engine, Precision};
+use distune::engine::{Cpu, Engine};
 use distune::model::{Config, Model, ModelFiles};
 use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
+
+use crate::Common;
+use crate::hub::{self, Kind};
 
 /// The name of the bundled encoder.
 pub(crate) const BUNDLED: &str = "bundled";
@@ -33,37 +34,40 @@ mod assets {
 }
 
 /// The files of a model by its name.
-pub(crate) fn model(name: &str) -> Result<ModelFiles> {
+pub(crate) fn model(name: &str, common: &Common) -> Result<ModelFiles> {
     #[cfg(feature = "bundled")]
     if name == BUNDLED {
         return ModelFiles::embedded(&assets::ENCODER);
     }
-    ModelFiles::open(Path::new(name))
+    ModelFiles::open(&hub::path(Kind::Model, name, common)?)
 }
 
 /// Data by its name, in splits.
-pub(crate) fn splits(name: &str, columns: &Columns, seed: u64) -> Result<Splits> {
+pub(crate) fn splits(name: &str, columns: &Columns, seed: u64, common: &Common) -> Result<Splits> {
     #[cfg(feature = "bundled")]
     if name == REVIEWS {
         let read = |i: usize| {
             let (file, bytes) = assets::REVIEWS[i];
-            distune::data::read_bytes(Path::new(file), bytes, columns, Labels::Required).map(Some)
+            distune::data::read_bytes(std::path::Path::new(file), bytes, columns, Labels::Required).map(Some)
         };
         return Ok(Splits { train: read(0)?, validation: read(1)?, test: read(2)?, notes: Vec::new() });
     }
-    read_splits(Path::new(name), columns, seed)
+    read_splits(&hub::path(Kind::Dataset, name, common)?, columns, seed)
 }
 
 /// The rows of `data` to evaluate: those of one split, or all of a file.
-pub(crate) fn table(name: &str, split: Option<&str>, columns: &Columns) -> Result<Table> {
-    let path = PathBuf::from(name);
+pub(crate) fn table(name: &str, split: Option<&str>, columns: &Columns, common: &Common) -> Result<Table> {
+    let path = if name == REVIEWS { name.into() } else { hub::path(Kind::Dataset, name, common)? };
     if name != REVIEWS && !path.is_dir() {
         return match split {
             None => read_file(&path, columns, Labels::Required),
             Some(_) => Err(Error::file(&path, "is one file and has no splits", "Leave out --split")),
         };
     }
-    let splits = splits(name, columns, 0)?;
+    let splits = match name {
+        REVIEWS => splits(name, columns, 0, common)?,
+        _ => read_splits(&path, columns, 0)?,
+    };
     let found = match split {
         None => splits.test.or(splits.validation),
         Some("train") => splits.train,
@@ -102,9 +106,9 @@ fn trained_length(files: &ModelFiles) -> Option<usize> {
 }
 
 /// A trained classifier, ready to predict.
-pub(crate) fn classifier(name: &str, max_length: Option<usize>, precision: Precision) -> Result<(Cpu, Tokenizer)> {
-    let files = model(name)?;
-    let engine = Cpu::new(Model::load(&files)?, precision);
+pub(crate) fn classifier(name: &str, max_length: Option<usize>, common: &Common) -> Result<(Cpu, Tokenizer)> {
+    let files = model(name, common)?;
+    let engine = Cpu::new(Model::load(&files)?, common.precision());
     let tokenizer = tokenizer(&files, engine.config(), max_length)?;
     Ok((engine, tokenizer))
 }

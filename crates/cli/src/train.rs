@@ -25,10 +25,12 @@ use crate::{Common, memory, sources, stop};
 /// Fine-tune a model on labelled texts; without arguments, the bundled encoder on the bundled movie reviews
 #[derive(Args, Debug)]
 pub(crate) struct TrainArgs {
-    /// "bundled", or a directory with config.json, tokenizer.json and model.safetensors
+    /// "bundled", a directory with config.json, tokenizer.json and model.safetensors, or a name of the Hugging Face hub,
+    /// such as distilbert-base-uncased or ORG/NAME@REVISION
     #[arg(long, short, default_value = sources::BUNDLED)]
     model: String,
-    /// "reviews", a directory with train, validation (or dev) and test .tsv or .csv files, or one such file, which is split
+    /// "reviews", a directory with train, validation (or dev) and test .tsv or .csv files, one such file, which is split, or a
+    /// name of the Hugging Face hub, such as stanfordnlp/sst2 or nyu-mll/glue:sst2
     #[arg(long, short, default_value = sources::REVIEWS)]
     data: String,
     #[command(flatten)]
@@ -144,10 +146,10 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let output = args.output.clone().unwrap_or_else(|| next_free(&args.data));
     let directory = RunDirectory::create(&output, args.overwrite)?;
     stop::unfinished(Some(directory.path().to_owned()));
-    let mut files = sources::model(&args.model)?;
+    let mut files = sources::model(&args.model, common)?;
     let config = Config::from_json(&files.file("config.json"), &files.config)?;
     let recipe = args.recipe.resolve(&config)?;
-    let splits = sources::splits(&args.data, &args.columns.resolve(), recipe.seed)?;
+    let splits = sources::splits(&args.data, &args.columns.resolve(), recipe.seed, common)?;
     splits.notes.iter().for_each(|text| note(common, text));
 
     let (model, labels) = model_for(args, &files, &config, &splits, &recipe, common)?;
@@ -222,7 +224,7 @@ fn no_validation(data: &Path) -> Error {
 
 /// `runs/NAME-1`, or the first number that is free.
 fn next_free(data: &str) -> PathBuf {
-    let name = Path::new(data).file_stem().and_then(|s| s.to_str()).unwrap_or("run");
+    let name = Path::new(data).file_stem().and_then(|s| s.to_str()).unwrap_or("run").replace([':', '@'], "-");
     let mut number = 1;
     loop {
         let path = Path::new("runs").join(format!("{name}-{number}"));

@@ -72,6 +72,16 @@ pub enum Error {
         /// The step's learning rate.
         learning_rate: f64,
     },
+    /// A repository of the Hugging Face hub, or a file of it.
+    #[error("{name}: {problem}{}", sentence(hint))]
+    Hub {
+        /// The repository as the user named it, and the file.
+        name: String,
+        /// What is wrong, with the host that said so.
+        problem: String,
+        /// What to do; may be empty.
+        hint: String,
+    },
     /// The user asked to stop.
     #[error("interrupted {when}; {kept}")]
     Interrupted {
@@ -107,6 +117,11 @@ impl Error {
             _ => format!("cannot {doing}: {error}"),
         };
         Self::file(path, problem, hint)
+    }
+
+    /// A [`Error::Hub`] about a repository as a whole.
+    pub fn hub(repository: &crate::hub::Repository, problem: impl ToString, hint: impl ToString) -> Self {
+        Self::Hub { name: repository.to_string(), problem: problem.to_string(), hint: hint.to_string() }
     }
 
     /// A [`Error::Row`].

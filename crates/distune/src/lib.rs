@@ -2,12 +2,13 @@
 //!
 //! The way of the data: [`data`] reads rows, [`tokenize`] makes token ids, [`data::Batch`] packs them, an
 //! [`engine::Engine`] computes logits and training steps, [`train`] runs the epochs, [`eval`] judges, [`run`] writes
-//! the directory that Transformers loads, [`predict`] uses it.
+//! the directory that Transformers loads, [`predict`] uses it. [`hub`] fetches models and data by name.
 
 pub mod data;
 pub mod engine;
 mod error;
 pub mod eval;
+pub mod hub;
 pub mod model;
 pub mod predict;
 pub mod run;

@@ -33,8 +33,8 @@ fn refused_checkpoint(change: impl FnOnce(&mut Checkpoint)) -> String {
 fn no_such_directory() {
     let sandbox = Sandbox::new();
     for command in ["train", "eval", "predict"] {
-        let message = sandbox.fails(&format!("{command} --model nowhere"));
-        assert_says(&message, &["nowhere: no such model directory", "config.json and model.safetensors"]);
+        let message = sandbox.fails(&format!("{command} --model ./nowhere"));
+        assert_says(&message, &["./nowhere: no such model directory", "config.json and model.safetensors"]);
     }
     let message = sandbox.fails("predict --model data/dev.tsv film");
     assert_says(&message, &["data/dev.tsv: not a directory", "Name a directory"]);

@@ -6,6 +6,7 @@
 //! - `errors_train.rs`: settings and output directories that cannot be used, a training that diverges
 //! - `train.rs`: what a training writes, and that it loads again
 //! - `reproducible.rs`: seeds, threads, frozen tensors
+//! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
 //! - `interrupt.rs`: signals
 
@@ -15,6 +16,10 @@ mod bench;
 mod errors_data;
 mod errors_model;
 mod errors_train;
+mod hub;
+#[path = "../../../distune/tests/support/hub_server.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs)]
+mod hub_server;
 #[cfg(unix)]
 mod interrupt;
 mod predict;

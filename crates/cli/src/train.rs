@@ -145,6 +145,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let directory = RunDirectory::create(&output, args.overwrite)?;
     let mut files = sources::model(&args.model)?;
     let config = Config::from_json(&files.file("config.json"), &files.config)?;
+    sources::notes(&files, &config).iter().for_each(|text| note(common, text));
     let recipe = args.recipe.resolve(&config)?;
     let splits = sources::splits(&args.data, &args.columns.resolve(), recipe.seed)?;
     splits.notes.iter().for_each(|text| note(common, text));

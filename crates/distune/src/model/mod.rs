@@ -1,14 +1,18 @@
 //! The model: its config, the weight table, loading and saving, forward and backward pass.
 
 pub mod activations;
+mod architecture;
 pub mod backward;
+mod checkpoint;
 mod config;
 mod files;
 pub mod forward;
 mod load;
+mod names;
 mod save;
 pub mod weights;
 
+pub use architecture::Architecture;
 pub use config::Config;
 pub use files::{Embedded, ModelFiles};
 pub use save::{save, write};

@@ -54,6 +54,15 @@ fn hidden_states_equal_those_of_transformers() {
 }
 
 #[test]
+fn of_pytorch_files() {
+    check(&[("pytorch_model.bin", "pytorch_model.bin")], "hidden");
+    // gamma and beta, a prefix, parameters, other models' tensors, transposed and shared storages
+    check(&[("old.bin", "pytorch_model.bin")], "hidden");
+    // safetensors are preferred
+    check(&[("old.bin", "pytorch_model.bin"), ("mixed.safetensors", "model.safetensors")], "mixed");
+}
+
+#[test]
 fn of_shards() {
     let files: Vec<(String, String)> = std::fs::read_dir(fixture("bert/sharded"))
         .unwrap()

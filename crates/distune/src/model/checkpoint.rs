@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{SafeTensors, TensorView};
 use safetensors::{Dtype, SafeTensorError};
 
-use crate::model::ModelFiles;
+use crate::model::{ModelFiles, torch_file};
 use crate::{Error, Result};
 
 /// All tensors by name; their numbers stay in the files.
@@ -43,7 +43,9 @@ impl<'a> Checkpoint<'a> {
         let path = files.weights_path();
         let mut parts = BTreeMap::new();
         for (name, bytes) in files.weight_files() {
-            parts.insert(name, safetensors(files.file(name), bytes)?);
+            let path = files.file(name);
+            let tensors = if name.ends_with(".bin") { torch_file::tensors(&path, bytes)? } else { safetensors(path, bytes)? };
+            parts.insert(name, tensors);
         }
         let Some(index) = files.index() else {
             return Ok(Self { tensors: parts.into_values().flatten().collect(), path, bytes });

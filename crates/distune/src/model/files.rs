@@ -12,6 +12,11 @@ use crate::{Error, Result};
 const SAFETENSORS: &str = "model.safetensors";
 /// The file that says which of several files has a tensor.
 const INDEX: &str = "model.safetensors.index.json";
+/// The file with all tensors, as PyTorch writes it.
+const TORCH: &str = "pytorch_model.bin";
+/// What a model directory has, for messages.
+const EXPECTED: &str = "A model directory has config.json, tokenizer.json or vocab.txt, and model.safetensors (or its shards, or \
+                        pytorch_model.bin)";
 /// Files of a tokenizer that are copied to the output beside `tokenizer.json`.
 const TOKENIZER_FILES: [&str; 4] =
     ["tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "added_tokens.json"];
@@ -49,7 +54,8 @@ enum Bytes {
 }
 
 impl ModelFiles {
-    /// Opens a directory. Of several forms of the weights, `model.safetensors` is read first, then its shards.
+    /// Opens a directory. Of several forms of the weights, `model.safetensors` is preferred, then its shards, then
+    /// `pytorch_model.bin`.
     ///
     /// # Errors
     /// [`Error::File`] when the directory or one of `config.json`, the tokenizer, the weights is not there or cannot be read.
@@ -135,7 +141,7 @@ type Weights = (Vec<(String, Bytes)>, Option<BTreeMap<String, String>>);
 
 fn open_weights(directory: &Path) -> Result<Weights> {
     let one = |name: &str| Ok((vec![(name.to_owned(), Bytes::Mapped(map(directory, name)?))], None));
-    match [SAFETENSORS, INDEX].into_iter().find(|name| directory.join(name).exists()) {
+    match [SAFETENSORS, INDEX, TORCH].into_iter().find(|name| directory.join(name).exists()) {
         Some(INDEX) => open_shards(directory),
         Some(name) => one(name),
         None => one(SAFETENSORS),
@@ -177,7 +183,7 @@ fn read(directory: &Path, name: &str) -> Result<Vec<u8>> {
 fn missing(path: &Path, error: &std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => {
-            Error::file(path, "no such file", "A model directory has config.json, tokenizer.json and model.safetensors")
+            Error::file(path, "no such file", EXPECTED)
         }
         _ => Error::io(path, "read", error),
     }

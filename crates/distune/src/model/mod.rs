@@ -9,7 +9,9 @@ mod files;
 pub mod forward;
 mod load;
 mod names;
+mod pickle;
 mod save;
+mod torch_file;
 pub mod weights;
 
 pub use architecture::Architecture;

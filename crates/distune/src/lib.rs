@@ -13,5 +13,6 @@ pub mod predict;
 pub mod run;
 pub mod tokenize;
 pub mod train;
+pub mod vocabulary;
 
 pub use error::{Error, Result};

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use memmap2::Mmap;
 
+use crate::vocabulary::tokenizer_json;
 use crate::{Error, Result};
 
 /// The file with all tensors.
@@ -17,6 +18,7 @@ const TORCH: &str = "pytorch_model.bin";
 /// What a model directory has, for messages.
 const EXPECTED: &str = "A model directory has config.json, tokenizer.json or vocab.txt, and model.safetensors (or its shards, or \
                         pytorch_model.bin)";
+const TOKENIZER: &str = "tokenizer.json";
 /// Files of a tokenizer that are copied to the output beside `tokenizer.json`.
 const TOKENIZER_FILES: [&str; 4] =
     ["tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "added_tokens.json"];
@@ -37,7 +39,7 @@ pub struct ModelFiles {
     pub path: PathBuf,
     /// `config.json`.
     pub config: Vec<u8>,
-    /// `tokenizer.json` and its companions: names and contents.
+    /// `tokenizer.json`, which is made of `vocab.txt` where there is none, and its companions: names and contents.
     pub tokenizer: Vec<(String, Vec<u8>)>,
     /// What the user should be told about how the files were read.
     pub notes: Vec<String>,
@@ -127,13 +129,31 @@ impl ModelFiles {
 
 /// `tokenizer.json`, its companions, and what to tell the user.
 fn tokenizer_files(directory: &Path) -> Result<(Vec<(String, Vec<u8>)>, Vec<String>)> {
-    let mut files = vec![("tokenizer.json".to_owned(), read(directory, "tokenizer.json")?)];
+    let mut files = Vec::new();
     for name in TOKENIZER_FILES {
         if directory.join(name).exists() {
             files.push((name.to_owned(), read(directory, name)?));
         }
     }
-    Ok((files, Vec::new()))
+    let mut notes = Vec::new();
+    let file = |wanted: &str| files.iter().find(|(name, _)| name == wanted).map(|(_, contents)| contents.as_slice());
+    let tokenizer = match file("vocab.txt") {
+        Some(vocabulary) if !directory.join(TOKENIZER).exists() => {
+            let config = file("tokenizer_config.json");
+            if config.is_none() {
+                notes.push(
+                    "No tokenizer_config.json beside vocab.txt: texts are lower-cased (\"do_lower_case\": false in one says \
+                     otherwise)."
+                        .to_owned(),
+                );
+            }
+            let paths = ["vocab.txt", "tokenizer_config.json"].map(|name| directory.join(name));
+            tokenizer_json((&paths[0], vocabulary), config.map(|config| (paths[1].as_path(), config)))?
+        }
+        _ => read(directory, TOKENIZER)?,
+    };
+    files.insert(0, (TOKENIZER.to_owned(), tokenizer));
+    Ok((files, notes))
 }
 
 /// The files with the tensors, and which of them has each tensor where there are several.

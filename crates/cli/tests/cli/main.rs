@@ -7,11 +7,13 @@
 //! - `train.rs`: what a training writes, and that it loads again
 //! - `reproducible.rs`: seeds, threads, frozen tensors
 //! - `predict.rs`: `predict` and `eval`
+//! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod checkpoints;
 mod errors_data;
 mod errors_model;
 mod errors_train;

@@ -33,6 +33,36 @@ pub(super) struct Stored<'a> {
     pub(super) data: &'a [u8],
 }
 
+/// What a model's weight files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointSummary {
+    /// "safetensors" or "PyTorch".
+    pub format: &'static str,
+    /// How many files.
+    pub files: usize,
+    /// Their size.
+    pub bytes: usize,
+    /// How many tensors of each dtype there are, those too that are not used.
+    pub dtypes: BTreeMap<String, usize>,
+}
+
+impl CheckpointSummary {
+    /// Reads the tables of contents.
+    ///
+    /// # Errors
+    /// [`Error::File`] or [`Error::Tensor`] for an unreadable checkpoint.
+    pub fn read(files: &ModelFiles) -> Result<Self> {
+        let checkpoint = Checkpoint::open(files)?;
+        let mut dtypes = BTreeMap::new();
+        for tensor in checkpoint.tensors.values() {
+            *dtypes.entry(format!("{:?}", tensor.dtype)).or_default() += 1;
+        }
+        let torch = files.weight_files().any(|(name, _)| name.ends_with(".bin"));
+        let format = if torch { "PyTorch" } else { "safetensors" };
+        Ok(Self { format, files: files.weight_files().count(), bytes: checkpoint.bytes, dtypes })
+    }
+}
+
 impl<'a> Checkpoint<'a> {
     /// Reads the tables of contents of a model's weight files.
     ///
@@ -66,11 +96,6 @@ impl<'a> Checkpoint<'a> {
     /// The first tensor that has one of these names.
     pub(super) fn find(&self, names: &[String]) -> Option<(&Stored<'a>, String)> {
         names.iter().find_map(|name| Some((self.tensors.get(name)?, name.clone())))
-    }
-
-    /// All of them, in no order.
-    pub(super) fn tensors(&self) -> impl Iterator<Item = (&String, &Stored<'a>)> {
-        self.tensors.iter()
     }
 }
 

@@ -15,9 +15,10 @@ mod torch_file;
 pub mod weights;
 
 pub use architecture::Architecture;
+pub use checkpoint::CheckpointSummary;
 pub use config::Config;
 pub use files::{Embedded, ModelFiles};
-pub use save::{save, write};
+pub use save::{save, save_encoder, write};
 
 use weights::Parameters;
 

@@ -31,7 +31,7 @@ fn python() -> Option<String> {
     if !probe.is_ok_and(|probe| probe.status.success()) {
         // past the test harness, which hides what a passing test prints
         let text = "SKIPPED: no torch and transformers in Python; set DISTUNE_PYTHON to a Python that has them";
-        writeln!(std::io::stderr(), "{text}").unwrap();
+        std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
         return None;
     }
     Some(python)
@@ -75,7 +75,8 @@ fn a_converted_bert_loads_in_transformers() {
     let mut convert = Command::new(env!("CARGO_BIN_EXE_distune"));
     assert!(convert.arg("convert").arg(&bert).arg(&out).arg("--quiet").status().unwrap().success());
 
-    let texts = ["", "A charming film!", "dull, lifeless and far too long to be of any interest at all", "caf\u{e9} \u{65e5}x"];
+    let texts =
+        ["", "A charming film!", "dull, lifeless and far too long to be of any interest at all", "caf\u{e9} \u{65e5}x"];
     let mut script = Command::new(&python);
     script.args(["-c", CONVERTED]).arg(&bert).arg(&out).env("HF_HUB_OFFLINE", "1");
     let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -82,9 +82,8 @@ fn token_ids((path, bytes): (&Path, &[u8])) -> Result<Map<String, Value>> {
     let mut ids = Map::new();
     for (id, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let token = std::str::from_utf8(line).map_err(|_| {
-            Error::row(path, id as u64 + 1, "not valid UTF-8", "Copy or download the vocabulary again")
-        })?;
+        let token = std::str::from_utf8(line)
+            .map_err(|_| Error::row(path, id as u64 + 1, "not valid UTF-8", "Copy or download the vocabulary again"))?;
         ids.insert(token.to_owned(), json!(id));
     }
     Ok(ids)

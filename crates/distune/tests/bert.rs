@@ -140,7 +140,10 @@ fn there_is_no_head() {
     let files = ModelFiles::open(directory.path()).unwrap();
     assert!(!Model::has_head(&files).unwrap());
     let message = Model::load(&files).unwrap_err().to_string();
-    assert!(message.contains("BERT") && message.contains("no trained head") && message.contains("distune train"), "{message}");
+    assert!(
+        message.contains("BERT") && message.contains("no trained head") && message.contains("distune train"),
+        "{message}"
+    );
 }
 
 /// What loading shards says when their directory has been changed.

@@ -81,7 +81,9 @@ fn vocab_txt_alone_gives_the_same_ids() {
 #[test]
 fn vocab_txt_with_settings() {
     let words = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nCaf\u{e9}\ncafe\ncaf\u{e9}\n\u{65e5}\u{672c}\n\u{65e5}\n\u{672c}\n<s>\n##s\n";
-    let ids = |text: &str, config: Value| from_vocabulary(words.as_bytes(), Some(config)).unwrap().encode_one(text).unwrap().ids;
+    let ids = |text: &str, config: Value| {
+        from_vocabulary(words.as_bytes(), Some(config)).unwrap().encode_one(text).unwrap().ids
+    };
     // ids of the same settings in Transformers 5.24
     for (text, config, want) in [
         ("Caf\u{e9}s", json!({"do_lower_case": false}), vec![2, 5, 12, 3]),

@@ -142,14 +142,20 @@ fn tensors_outside_their_storage() {
         // a tensor of any size from one number
         (0, &[1 << 20, 1 << 20], &[0, 0]),
     ] {
-        refused_pickle(&dict(&tensor(16, offset, shape, strides)), "tensor weight: expected elements inside its storage of 16");
+        refused_pickle(
+            &dict(&tensor(16, offset, shape, strides)),
+            "tensor weight: expected elements inside its storage of 16",
+        );
     }
     refused_pickle(&dict(&tensor(16, -1, &[1], &[1])), "a negative offset");
     refused_pickle(&dict(&tensor(16, 0, &[-1], &[1])), "a negative size");
     refused_pickle(&dict(&tensor(-16, 0, &[1], &[1])), "a negative size");
     refused_pickle(&dict(&tensor(16, 0, &[4, 4], &[1])), "2 dimensions and 1 strides");
     refused_pickle(&dict(&tensor(16, 0, &[1; 9], &[1; 9])), "9 dimensions");
-    refused_pickle(&dict(&tensor(17, 0, &[1], &[1])), "expected a storage of 17 numbers of 4 bytes, found one of 64 bytes");
+    refused_pickle(
+        &dict(&tensor(17, 0, &[1], &[1])),
+        "expected a storage of 17 numbers of 4 bytes, found one of 64 bytes",
+    );
     refused(&archive(&dict(&tensor(16, 0, &[1], &[1])), &[]), "archive/data/0 in it cannot be read");
 }
 

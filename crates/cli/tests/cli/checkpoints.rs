@@ -22,7 +22,8 @@ fn a_bert_is_converted_from_every_form() {
     let shards = ["model-00001-of-00004", "model-00002-of-00004", "model-00003-of-00004", "model-00004-of-00004"];
     let shards: Vec<String> = shards.iter().map(|name| format!("{name}.safetensors")).collect();
     let index = "model.safetensors.index.json".to_owned();
-    let shards: Vec<(String, String)> = shards.into_iter().chain([index]).map(|n| (format!("sharded/{n}"), n)).collect();
+    let shards: Vec<(String, String)> =
+        shards.into_iter().chain([index]).map(|n| (format!("sharded/{n}"), n)).collect();
     let shards: Vec<(&str, &str)> = shards.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
     bert(&sandbox, "plain", &[("model.safetensors", "model.safetensors")]);
     bert(&sandbox, "shards", &shards);
@@ -113,7 +114,10 @@ fn info_of_a_classifier() {
     let checkpoint = json!({"format": "safetensors", "files": 1, "bytes": written, "tensors": {"F32": 40}});
     assert_eq!(info["checkpoint"], checkpoint);
     assert_eq!(info["tokenizer"], json!({"kind": "WordPiece, from tokenizer.json", "cased": false}));
-    assert_eq!((&info["architecture"], &info["layers"], &info["positions"]), (&json!("distilbert"), &json!(2), &json!(64)));
+    assert_eq!(
+        (&info["architecture"], &info["layers"], &info["positions"]),
+        (&json!("distilbert"), &json!(2), &json!(64))
+    );
     let memory = info["training"]["memory"].as_array().unwrap();
     let parts: Vec<&str> = memory.iter().map(|m| m["unfreeze"].as_str().unwrap()).collect();
     assert_eq!(parts, ["all", "blocks:2", "head"]);
@@ -130,13 +134,37 @@ fn info_of_what_is_found() {
     bert(&sandbox, "bert", &[("pytorch_model.bin", "pytorch_model.bin")]);
     sandbox.write("bert/tokenizer_config.json", r#"{"do_lower_case": false}"#);
     let text = sandbox.succeeds("info bert").stdout;
-    assert_says(&text, &["BERT, which is computed exactly as a DistilBERT", "2 blocks, width 16, 2 heads", "96 tokens"]);
-    assert_says(&text, &["none: the model has no trained head", "checkpoint    PyTorch, ", "cased WordPiece, from vocab.txt"]);
-    assert_says(&text, &["training memory, batches of 32 rows of 40 tokens", "blocks:2", "training time on this machine"]);
+    assert_says(
+        &text,
+        &["BERT, which is computed exactly as a DistilBERT", "2 blocks, width 16, 2 heads", "96 tokens"],
+    );
+    assert_says(
+        &text,
+        &["none: the model has no trained head", "checkpoint    PyTorch, ", "cased WordPiece, from vocab.txt"],
+    );
+    assert_says(
+        &text,
+        &["training memory, batches of 32 rows of 40 tokens", "blocks:2", "training time on this machine"],
+    );
     assert_says(&sandbox.fails("info nowhere"), &["nowhere: no such model directory"]);
     let mut config = sandbox.json("bert/config.json");
     config["model_type"] = json!("roberta");
     sandbox.write("bert/config.json", config.to_string());
     let expected = ["bert/config.json: model_type: expected \"distilbert\" or \"bert\"", "MiniLM", "found \"roberta\""];
     assert_says(&sandbox.fails("info bert"), &expected);
+}
+
+/// The memory that `info` foretells is what a training step takes, but for the program, the tokenizer and the texts.
+#[cfg(all(feature = "bundled", target_os = "linux"))]
+#[test]
+fn info_foretells_the_memory() {
+    let sandbox = Sandbox::new();
+    let info: serde_json::Value = serde_json::from_str(&sandbox.succeeds("info --json").stdout).unwrap();
+    for (memory, part) in info["training"]["memory"].as_array().unwrap().iter().zip(["all", "blocks:3", "head"]) {
+        let foretold = memory["total"].as_f64().unwrap() / f64::from(1 << 20);
+        let bench = format!("bench --length 128 --steps 1 --json --unfreeze {part}");
+        let bench: serde_json::Value = serde_json::from_str(&sandbox.succeeds(&bench).stdout).unwrap();
+        let beside = bench["peak_mb"].as_f64().unwrap() - foretold;
+        assert!((20.0..180.0).contains(&beside), "{part}: {foretold} MiB and {beside} MiB beside");
+    }
 }

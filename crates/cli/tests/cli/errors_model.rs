@@ -44,7 +44,8 @@ fn no_such_directory() {
 fn missing_files() {
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
         let message = refused(|sandbox| sandbox.remove(&format!("m/{name}")));
-        let hint = "A model directory has config.json, tokenizer.json or vocab.txt, and model.safetensors (or its shards, or";
+        let hint =
+            "A model directory has config.json, tokenizer.json or vocab.txt, and model.safetensors (or its shards, or";
         assert_says(&message, &[&format!("m/{name}: no such file"), hint]);
     }
 }

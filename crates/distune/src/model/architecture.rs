@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::{Error, Result};
 
 /// What `model_type` may be, for messages.
-const SUPPORTED: &str = "\"distilbert\" or \"bert\" (DistilBERT, or BERT and its family: MiniLM, sentence-transformers)";
+const SUPPORTED: &str =
+    "\"distilbert\" or \"bert\" (DistilBERT, or BERT and its family: MiniLM, sentence-transformers)";
 
 /// How the tensors of a checkpoint are named and meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

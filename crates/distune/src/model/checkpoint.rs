@@ -74,7 +74,8 @@ impl<'a> Checkpoint<'a> {
         let mut parts = BTreeMap::new();
         for (name, bytes) in files.weight_files() {
             let path = files.file(name);
-            let tensors = if name.ends_with(".bin") { torch_file::tensors(&path, bytes)? } else { safetensors(path, bytes)? };
+            let tensors =
+                if name.ends_with(".bin") { torch_file::tensors(&path, bytes)? } else { safetensors(path, bytes)? };
             parts.insert(name, tensors);
         }
         let Some(index) = files.index() else {

@@ -127,9 +127,12 @@ impl ModelFiles {
     }
 }
 
+/// Names and contents of files.
+type Contents = Vec<(String, Vec<u8>)>;
+
 /// `tokenizer.json`, its companions, and what to tell the user.
-fn tokenizer_files(directory: &Path) -> Result<(Vec<(String, Vec<u8>)>, Vec<String>)> {
-    let mut files = Vec::new();
+fn tokenizer_files(directory: &Path) -> Result<(Contents, Vec<String>)> {
+    let mut files = Contents::new();
     for name in TOKENIZER_FILES {
         if directory.join(name).exists() {
             files.push((name.to_owned(), read(directory, name)?));
@@ -174,9 +177,8 @@ fn open_shards(directory: &Path) -> Result<Weights> {
         weight_map: BTreeMap<String, String>,
     }
     let path = directory.join(INDEX);
-    let index: Index = serde_json::from_slice(&read(directory, INDEX)?).map_err(|e| {
-        Error::file(&path, format!("not an index of shards: {e}"), "Copy or download it again")
-    })?;
+    let index: Index = serde_json::from_slice(&read(directory, INDEX)?)
+        .map_err(|e| Error::file(&path, format!("not an index of shards: {e}"), "Copy or download it again"))?;
     let names: BTreeSet<&String> = index.weight_map.values().collect();
     let mut shards = Vec::new();
     for name in names {
@@ -202,9 +204,7 @@ fn read(directory: &Path, name: &str) -> Result<Vec<u8>> {
 
 fn missing(path: &Path, error: &std::io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::file(path, "no such file", EXPECTED)
-        }
+        std::io::ErrorKind::NotFound => Error::file(path, "no such file", EXPECTED),
         _ => Error::io(path, "read", error),
     }
 }

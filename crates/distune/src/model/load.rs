@@ -24,7 +24,11 @@ impl Model {
         if config.architecture != Architecture::DistilBert {
             let problem = "a BERT encoder, and a head of BERT's (pooler and classifier) is of another form than DistilBERT's: \
                            the model has no trained head";
-            return Err(Error::file(&files.path, problem, "Fine-tune it first, with distune train, which gives it one"));
+            return Err(Error::file(
+                &files.path,
+                problem,
+                "Fine-tune it first, with distune train, which gives it one",
+            ));
         }
         Self::read(files, config, Group::Head)
     }

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn of_distilbert() {
-        let names = |name| candidates(Architecture::DistilBert, name);
+        let names = |name: &str| candidates(Architecture::DistilBert, name);
         assert_eq!(names("pre_classifier.weight"), ["pre_classifier.weight"]);
         let word = "embeddings.word_embeddings.weight";
         assert_eq!(names(&format!("distilbert.{word}")), [format!("distilbert.{word}"), word.into()]);

@@ -107,7 +107,9 @@ impl<'a> Machine<'a> {
                 b'Q' => self.storage()?,
                 b'R' => self.reduce()?,
                 b'b' => drop(self.pop()?), // attributes of a dictionary, such as its metadata
-                _ => return Err(format!("its pickle has the opcode {opcode:#04x}, which no dictionary of tensors has")),
+                _ => {
+                    return Err(format!("its pickle has the opcode {opcode:#04x}, which no dictionary of tensors has"));
+                }
             }
         }
     }
@@ -266,7 +268,13 @@ impl<'a> Machine<'a> {
     fn storage(&mut self) -> Result<(), String> {
         let tuple = self.pop()?;
         match self.values(tuple) {
-            [Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(name), _, Value::Integer(n)] => {
+            [
+                Value::Text("storage"),
+                Value::Global(Global::Storage(dtype)),
+                Value::Text(name),
+                _,
+                Value::Integer(n),
+            ] => {
                 let len = usize::try_from(*n).map_err(|_| "it has a storage of a negative size")?;
                 let storage = (*name, *dtype, len);
                 self.stack.push(Value::Storage(self.storages.len()));
@@ -299,9 +307,16 @@ impl<'a> Machine<'a> {
             }
             (
                 Global::RebuildTensor,
-                [Value::Storage(storage), Value::Integer(offset), shape @ Value::Tuple(_), strides @ Value::Tuple(_), ..],
+                [
+                    Value::Storage(storage),
+                    Value::Integer(offset),
+                    shape @ Value::Tuple(_),
+                    strides @ Value::Tuple(_),
+                    ..,
+                ],
             ) => {
-                let (name, dtype, storage_len) = *self.storages.get(*storage).ok_or("its pickle has no such storage")?;
+                let (name, dtype, storage_len) =
+                    *self.storages.get(*storage).ok_or("its pickle has no such storage")?;
                 let offset = usize::try_from(*offset).map_err(|_| "it has a tensor at a negative offset")?;
                 let (shape, strides) = (self.sizes(*shape)?, self.sizes(*strides)?);
                 self.stack.push(Value::Tensor(self.tensors.len()));

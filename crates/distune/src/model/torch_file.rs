@@ -98,9 +98,10 @@ fn place<'a>(path: &Path, tensor: &Described, storage: &'a [u8]) -> Result<Store
         return Err((expected, format!("{} dimensions and {} strides", shape.len(), strides.len())));
     }
     let elements = shape.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
-    let last = shape.iter().zip(strides).try_fold(tensor.offset, |at, (n, stride)| {
-        at.checked_add(n.saturating_sub(1).checked_mul(*stride)?)
-    });
+    let last = shape
+        .iter()
+        .zip(strides)
+        .try_fold(tensor.offset, |at, (n, stride)| at.checked_add(n.saturating_sub(1).checked_mul(*stride)?));
     // a tensor that repeats elements of its storage is none of a model's weights, and could be of any size
     let inside = match (elements, last) {
         (Some(0), _) => tensor.offset <= len,

@@ -80,6 +80,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
     } else {
         let files = sources::model(&args.model, common)?;
         let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        sources::notes(&files, &config).iter().for_each(|text| note(common, text));
         let labels = config.labels.clone();
         (Model::load_with_new_head(&files, labels, 0)?, files)
     };

@@ -3,8 +3,10 @@
 //! Exit status: 0 done, 1 an error (one message on standard error), 2 a wrong command line, 130 interrupted.
 
 mod bench;
+mod convert;
 mod eval;
 mod hub;
+mod info;
 mod memory;
 mod output;
 mod predict;
@@ -74,6 +76,8 @@ enum Command {
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
+    Convert(convert::ConvertArgs),
+    Info(info::InfoArgs),
 }
 
 fn main() -> ExitCode {
@@ -94,6 +98,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(args, &cli.common),
         Command::Predict(args) => predict::run(args, &cli.common),
         Command::Bench(args) => bench::run(args, &cli.common),
+        Command::Convert(args) => convert::run(args, &cli.common),
+        Command::Info(args) => info::run(args, &cli.common),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use distune::data::{Columns, LabelMap, Labels, Splits, Table, read_file, read_splits};
 use distune::engine::{Cpu, Engine};
-use distune::model::{Config, Model, ModelFiles};
+use distune::model::{Architecture, Config, Model, ModelFiles};
 use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
 
@@ -40,6 +40,14 @@ pub(crate) fn model(name: &str, common: &Common) -> Result<ModelFiles> {
         return ModelFiles::embedded(&assets::ENCODER);
     }
     ModelFiles::open(&hub::path(Kind::Model, name, common)?)
+}
+
+/// What the user should be told about how a model's files are read.
+pub(crate) fn notes(files: &ModelFiles, config: &Config) -> Vec<String> {
+    let bert = "A BERT encoder, computed exactly as a DistilBERT: its first token type is added to every position, its pooler \
+                and its head are left out.";
+    let bert = (config.architecture != Architecture::DistilBert).then(|| bert.to_owned());
+    bert.into_iter().chain(files.notes.iter().cloned()).collect()
 }
 
 /// Data by its name, in splits.

@@ -148,6 +148,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     stop::unfinished(Some(directory.path().to_owned()));
     let mut files = sources::model(&args.model, common)?;
     let config = Config::from_json(&files.file("config.json"), &files.config)?;
+    sources::notes(&files, &config).iter().for_each(|text| note(common, text));
     let recipe = args.recipe.resolve(&config)?;
     let splits = sources::splits(&args.data, &args.columns.resolve(), recipe.seed, common)?;
     splits.notes.iter().for_each(|text| note(common, text));

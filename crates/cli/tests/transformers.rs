@@ -1,4 +1,4 @@
-//! A saved run loads in Transformers without complaint and gives the same logits. Skipped, loudly, where Python has no
+//! A saved run loads in Transformers without complaint and gives the same logits; a converted BERT gives the same hidden states. Skipped, loudly, where Python has no
 //! `transformers` and `torch`; `DISTUNE_PYTHON` names another Python.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -24,16 +24,75 @@ with torch.no_grad():
 print(json.dumps(out))
 "#;
 
-#[test]
-fn a_run_loads_in_transformers() {
+/// A Python with torch and transformers.
+fn python() -> Option<String> {
     let python = std::env::var("DISTUNE_PYTHON").unwrap_or_else(|_| "python3".into());
     let probe = Command::new(&python).args(["-c", "import torch, transformers"]).output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
         // past the test harness, which hides what a passing test prints
         let text = "SKIPPED: no torch and transformers in Python; set DISTUNE_PYTHON to a Python that has them";
-        writeln!(std::io::stderr(), "{text}").unwrap();
-        return;
+        std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
+        return None;
     }
+    Some(python)
+}
+
+/// Last hidden states of a BERT and of the DistilBERT that it was converted to: prints the largest difference, and what a
+/// classifier finds missing.
+const CONVERTED: &str = r#"
+import json, sys, torch, transformers
+bert, converted = sys.argv[1:3]
+a = transformers.BertModel.from_pretrained(bert).eval()
+b, info = transformers.AutoModel.from_pretrained(converted, output_loading_info=True)
+assert type(b).__name__ == "DistilBertModel" and not any(info.values()), info
+b.eval()
+tok, old = (transformers.AutoTokenizer.from_pretrained(path) for path in (converted, bert))
+largest = 0
+with torch.no_grad():
+    for text in json.load(sys.stdin):
+        x = tok(text, return_tensors="pt", truncation=True, max_length=40)
+        ids = {k: x[k] for k in ("input_ids", "attention_mask")}
+        assert x["input_ids"].tolist() == [old(text, truncation=True, max_length=40)["input_ids"]], text
+        largest = max(largest, float((a(**ids).last_hidden_state - b(**ids).last_hidden_state).abs().max()))
+c, info = transformers.AutoModelForSequenceClassification.from_pretrained(converted, output_loading_info=True)
+missing = sorted(info["missing_keys"])
+assert not info["unexpected_keys"] and not info["mismatched_keys"], info
+print(json.dumps({"largest": largest, "missing": missing}))
+"#;
+
+#[test]
+fn a_converted_bert_loads_in_transformers() {
+    let Some(python) = python() else { return };
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../distune/tests/fixtures/bert");
+    let directory = tempfile::tempdir().unwrap();
+    let (bert, out) = (directory.path().join("bert"), directory.path().join("out"));
+    std::fs::create_dir(&bert).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixtures.join(name), bert.join(name)).unwrap();
+    }
+    let letters: String = ('a'..='z').map(|letter| format!("{letter}\n##{letter}\n")).collect();
+    std::fs::write(bert.join("vocab.txt"), format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{letters}.\n,\n!\n")).unwrap();
+    let mut convert = Command::new(env!("CARGO_BIN_EXE_distune"));
+    assert!(convert.arg("convert").arg(&bert).arg(&out).arg("--quiet").status().unwrap().success());
+
+    let texts =
+        ["", "A charming film!", "dull, lifeless and far too long to be of any interest at all", "caf\u{e9} \u{65e5}x"];
+    let mut script = Command::new(&python);
+    script.args(["-c", CONVERTED]).arg(&bert).arg(&out).env("HF_HUB_OFFLINE", "1");
+    let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    serde_json::to_writer(script.stdin.take().unwrap(), &texts).unwrap();
+    let output = script.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // position and token type are added in another order
+    assert!(result["largest"].as_f64().unwrap() < 1e-4, "{result}");
+    let head = ["classifier.bias", "classifier.weight", "pre_classifier.bias", "pre_classifier.weight"];
+    assert_eq!(result["missing"], serde_json::json!(head));
+}
+
+#[test]
+fn a_run_loads_in_transformers() {
+    let Some(python) = python() else { return };
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let directory = tempfile::tempdir().unwrap();
     let rows = std::fs::read_to_string(root.join("assets/reviews/train.tsv")).unwrap();

@@ -14,5 +14,6 @@ pub mod predict;
 pub mod run;
 pub mod tokenize;
 pub mod train;
+pub mod vocabulary;
 
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use distune::tokenize::{Encoded, Tokenizer};
+use distune::vocabulary::tokenizer_json;
 use serde_json::{Value, json};
 
 /// Path of the bundled tokenizer.
@@ -42,6 +43,77 @@ fn ids_equal_those_of_transformers() {
             assert_eq!(encoded.ids, case.2, "{:?} at {max_length}", case.0);
         }
     }
+}
+
+/// The `vocab.txt` that belongs to the bundled tokenizer.
+fn vocabulary() -> String {
+    let json: Value = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
+    let ids = json["model"]["vocab"].as_object().unwrap();
+    let mut words: Vec<(u64, &String)> = ids.iter().map(|(word, id)| (id.as_u64().unwrap(), word)).collect();
+    words.sort_unstable();
+    assert!(words.iter().enumerate().all(|(i, (id, _))| i as u64 == *id));
+    words.into_iter().map(|(_, word)| format!("{word}\n")).collect()
+}
+
+/// The tokenizer of a `vocab.txt` and perhaps a `tokenizer_config.json`.
+fn from_vocabulary(words: &[u8], config: Option<Value>) -> Result<Tokenizer, String> {
+    let config = config.map(|config| config.to_string());
+    let config = config.as_ref().map(|config| (Path::new("m/tokenizer_config.json"), config.as_bytes()));
+    let json = tokenizer_json((Path::new("m/vocab.txt"), words), config).map_err(|e| e.to_string())?;
+    Tokenizer::from_bytes(Path::new("m/tokenizer.json"), &json, 512).map_err(|e| e.to_string())
+}
+
+#[test]
+fn vocab_txt_alone_gives_the_same_ids() {
+    let words = vocabulary();
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(path().with_file_name("tokenizer_config.json")).unwrap()).unwrap();
+    for (words, config) in [(words.clone(), None), (words.clone(), Some(config)), (words.replace('\n', "\r\n"), None)] {
+        let tokenizer = from_vocabulary(words.as_bytes(), config).unwrap();
+        for (text, max_length, ids) in cases() {
+            if max_length == 512 {
+                assert_eq!(tokenizer.encode_one(&text).unwrap().ids, ids, "{text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn vocab_txt_with_settings() {
+    let words = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nCaf\u{e9}\ncafe\ncaf\u{e9}\n\u{65e5}\u{672c}\n\u{65e5}\n\u{672c}\n<s>\n##s\n";
+    let ids = |text: &str, config: Value| {
+        from_vocabulary(words.as_bytes(), Some(config)).unwrap().encode_one(text).unwrap().ids
+    };
+    // ids of the same settings in Transformers 5.24
+    for (text, config, want) in [
+        ("Caf\u{e9}s", json!({"do_lower_case": false}), vec![2, 5, 12, 3]),
+        ("Caf\u{e9}", json!({"do_lower_case": true}), vec![2, 6, 3]),
+        ("Caf\u{e9}", json!({"do_lower_case": true, "strip_accents": false}), vec![2, 7, 3]),
+        ("\u{65e5}\u{672c}", json!({}), vec![2, 9, 10, 3]),
+        ("\u{65e5}\u{672c}", json!({"tokenize_chinese_chars": false}), vec![2, 8, 3]),
+        ("cafe", json!({"cls_token": "<s>", "sep_token": {"content": "[MASK]"}}), vec![11, 6, 4]),
+        ("[MASK] x", json!({"do_lower_case": true}), vec![2, 4, 1, 3]),
+    ] {
+        assert_eq!(ids(text, config.clone()), want, "{text} {config}");
+    }
+}
+
+#[test]
+fn vocab_txt_that_cannot_work() {
+    let error = |words: &[u8], config: Option<Value>| from_vocabulary(words, config).expect_err("an error");
+    let message = error(b"[PAD]\n[UNK]\n[CLS]\n[MASK]\n", None);
+    assert!(message.starts_with("m/vocab.txt: has no line \"[SEP]\", the sep_token. Copy the vocab.txt"), "{message}");
+    let message = error(b"[PAD]\n[UNK]\n\xff\n", None);
+    assert!(message.starts_with("m/vocab.txt, line 3: not valid UTF-8"), "{message}");
+    let message = error(b"", None);
+    assert!(message.contains("has no line \"[PAD]\""), "{message}");
+    let words = vocabulary();
+    let message = error(words.as_bytes(), Some(json!({"do_lower_case": "yes"})));
+    assert_eq!(message, "m/tokenizer_config.json: do_lower_case: expected true or false, found \"yes\"");
+    let message = error(words.as_bytes(), Some(json!({"cls_token": 5})));
+    assert_eq!(message, "m/tokenizer_config.json: cls_token: expected a token, found 5");
+    let message = error(words.as_bytes(), Some(json!([])));
+    assert!(message.starts_with("m/tokenizer_config.json: not a JSON object"), "{message}");
 }
 
 #[test]

@@ -44,7 +44,8 @@ fn no_such_directory() {
 fn missing_files() {
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
         let message = refused(|sandbox| sandbox.remove(&format!("m/{name}")));
-        let hint = "A model directory has config.json, tokenizer.json and model.safetensors";
+        let hint =
+            "A model directory has config.json, tokenizer.json or vocab.txt, and model.safetensors (or its shards, or";
         assert_says(&message, &[&format!("m/{name}: no such file"), hint]);
     }
 }
@@ -154,8 +155,8 @@ fn config_that_is_no_object() {
 #[test]
 fn config_values() {
     let cases = [
-        ("model_type", json!("bert"), "expected \"distilbert\", found \"bert\""),
-        ("model_type", Value::Null, "expected \"distilbert\", found null"),
+        ("model_type", json!("roberta"), "expected \"distilbert\" or \"bert\" (DistilBERT, or BERT and its family"),
+        ("model_type", Value::Null, "sentence-transformers), found null"),
         ("activation", json!("relu"), "expected \"gelu\", found \"relu\""),
         ("problem_type", json!("regression"), "expected \"single_label_classification\", found \"regression\""),
         ("dim", json!("16"), "expected a whole number from 1 to 1048576, found \"16\""),

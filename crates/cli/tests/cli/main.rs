@@ -8,11 +8,13 @@
 //! - `reproducible.rs`: seeds, threads, frozen tensors
 //! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
+//! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod checkpoints;
 mod errors_data;
 mod errors_model;
 mod errors_train;

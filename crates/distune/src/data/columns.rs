@@ -24,7 +24,6 @@ pub struct Columns {
     pub pair: Option<String>,
     /// Name of the column whose rows of one value a split keeps together; none unless it is named.
     pub group: Option<String>,
-<<<<<<< HEAD
     /// Whether rows that cannot be used are left out and listed in [`super::Table::skipped`], instead of being an error.
     pub skip_bad: bool,
     /// What is taken of a treebank.
@@ -38,8 +37,6 @@ pub(super) struct Indices {
     pub(super) pair: Option<usize>,
     pub(super) label: Option<usize>,
     pub(super) group: Option<usize>,
-=======
->>>>>>> hub
 }
 
 /// Whether rows must have labels.

@@ -4,11 +4,14 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::model::Architecture;
 use crate::{Error, Result};
 
 /// The shape of a DistilBERT classifier and its class names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// What the checkpoint is; a model that has been loaded is a DistilBERT.
+    pub architecture: Architecture,
     /// D, the width of the hidden states.
     pub dim: usize,
     /// F, the width of the feed-forward network.
@@ -43,10 +46,8 @@ impl Config {
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
         let raw: Map<String, Value> = serde_json::from_slice(json)
             .map_err(|e| Error::file(path, format!("not a JSON object: {e}"), "Copy or download the model again"))?;
-        let keys = Keys { path, raw: &raw };
-        if raw.get("model_type").and_then(Value::as_str) != Some("distilbert") {
-            return Err(keys.error("model_type", "\"distilbert\""));
-        }
+        let (architecture, raw) = Architecture::recognize(path, raw)?;
+        let keys = Keys { path, raw: &raw, architecture };
         if raw.get("activation").is_some_and(|v| v != "gelu") {
             return Err(keys.error("activation", "\"gelu\""));
         }
@@ -55,6 +56,7 @@ impl Config {
             return Err(keys.error("problem_type", "\"single_label_classification\""));
         }
         let config = Self {
+            architecture,
             dim: keys.size("dim")?,
             hidden_dim: keys.size("hidden_dim")?,
             n_heads: keys.size("n_heads")?,
@@ -69,8 +71,9 @@ impl Config {
             raw: Map::new(),
         };
         if !config.dim.is_multiple_of(config.n_heads) {
-            let expected = format!("a divisor of dim ({})", config.dim);
-            return Err(Error::value(path.display(), "n_heads", expected, config.n_heads));
+            let [dim, n_heads] = ["dim", "n_heads"].map(|key| architecture.key(key));
+            let expected = format!("a divisor of {dim} ({})", config.dim);
+            return Err(Error::value(path.display(), n_heads, expected, config.n_heads));
         }
         Ok(Self { raw, ..config })
     }
@@ -92,6 +95,17 @@ impl Config {
         let label2id = self.labels.iter().enumerate().map(|(id, name)| (name.clone(), json!(id)));
         raw.insert("label2id".into(), Value::Object(label2id.collect()));
         raw.remove("num_labels");
+        Self::finished(raw)
+    }
+
+    /// As [`Self::to_json`], for an encoder without a head.
+    pub fn encoder_to_json(&self) -> String {
+        let mut raw = self.raw.clone();
+        raw.insert("architectures".into(), json!(["DistilBertModel"]));
+        Self::finished(raw)
+    }
+
+    fn finished(mut raw: Map<String, Value>) -> String {
         let dtype = if raw.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
         raw.insert(dtype.into(), json!("float32"));
         format!("{:#}\n", Value::Object(raw))
@@ -102,12 +116,13 @@ impl Config {
 struct Keys<'a> {
     path: &'a Path,
     raw: &'a Map<String, Value>,
+    architecture: Architecture,
 }
 
 impl Keys<'_> {
     fn error(&self, key: &str, expected: &str) -> Error {
         let found = self.raw.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
-        Error::value(self.path.display(), key, expected, found)
+        Error::value(self.path.display(), self.architecture.key(key), expected, found)
     }
 
     /// A positive whole number, small enough that products of three of them do not overflow.

@@ -1,12 +1,24 @@
 //! Where a model comes from: a Hugging Face directory, or files compiled into the program. Checkpoints are mapped.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use memmap2::Mmap;
 
+use crate::vocabulary::tokenizer_json;
 use crate::{Error, Result};
 
+/// The file with all tensors.
+const SAFETENSORS: &str = "model.safetensors";
+/// The file that says which of several files has a tensor.
+const INDEX: &str = "model.safetensors.index.json";
+/// The file with all tensors, as PyTorch writes it.
+const TORCH: &str = "pytorch_model.bin";
+/// What a model directory has, for messages.
+const EXPECTED: &str = "A model directory has config.json, tokenizer.json or vocab.txt, and model.safetensors (or its shards, or \
+                        pytorch_model.bin)";
+const TOKENIZER: &str = "tokenizer.json";
 /// Files of a tokenizer that are copied to the output beside `tokenizer.json`.
 const TOKENIZER_FILES: [&str; 4] =
     ["tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "added_tokens.json"];
@@ -27,9 +39,14 @@ pub struct ModelFiles {
     pub path: PathBuf,
     /// `config.json`.
     pub config: Vec<u8>,
-    /// `tokenizer.json` and its companions: names and contents.
+    /// `tokenizer.json`, which is made of `vocab.txt` where there is none, and its companions: names and contents.
     pub tokenizer: Vec<(String, Vec<u8>)>,
-    weights: Bytes,
+    /// What the user should be told about how the files were read.
+    pub notes: Vec<String>,
+    /// Names and contents of the files with the tensors.
+    weights: Vec<(String, Bytes)>,
+    /// The file of each tensor, where there are several.
+    index: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug)]
@@ -39,10 +56,11 @@ enum Bytes {
 }
 
 impl ModelFiles {
-    /// Opens a directory.
+    /// Opens a directory. Of several forms of the weights, `model.safetensors` is preferred, then its shards, then
+    /// `pytorch_model.bin`.
     ///
     /// # Errors
-    /// [`Error::File`] when the directory or one of `config.json`, `tokenizer.json`, `model.safetensors` is not there.
+    /// [`Error::File`] when the directory or one of `config.json`, the tokenizer, the weights is not there or cannot be read.
     pub fn open(directory: &Path) -> Result<Self> {
         if !directory.is_dir() {
             let problem = if directory.exists() { "not a directory" } else { "no such model directory" };
@@ -52,14 +70,10 @@ impl ModelFiles {
                 "Name a directory with config.json and model.safetensors, or \"bundled\"",
             ));
         }
-        let mut tokenizer = vec![("tokenizer.json".to_owned(), read(directory, "tokenizer.json")?)];
-        for name in TOKENIZER_FILES {
-            if directory.join(name).exists() {
-                tokenizer.push((name.to_owned(), read(directory, name)?));
-            }
-        }
-        let weights = Bytes::Mapped(map(directory, "model.safetensors")?);
-        Ok(Self { path: directory.to_owned(), config: read(directory, "config.json")?, tokenizer, weights })
+        let (tokenizer, notes) = tokenizer_files(directory)?;
+        let config = read(directory, "config.json")?;
+        let (weights, index) = open_weights(directory)?;
+        Ok(Self { path: directory.to_owned(), config, tokenizer, notes, weights, index })
     }
 
     /// The files of an embedded model.
@@ -73,27 +87,114 @@ impl ModelFiles {
         let mut tokenizer = vec![("tokenizer.json".to_owned(), required("tokenizer.json")?.to_vec())];
         let more = TOKENIZER_FILES.into_iter().filter_map(|name| Some((name.to_owned(), file(name)?.to_vec())));
         tokenizer.extend(more);
-        let (config, weights) = (required("config.json")?.to_vec(), Bytes::Embedded(required("model.safetensors")?));
-        Ok(Self { path, config, tokenizer, weights })
+        let (config, weights) = (required("config.json")?.to_vec(), Bytes::Embedded(required(SAFETENSORS)?));
+        let weights = vec![(SAFETENSORS.to_owned(), weights)];
+        Ok(Self { path, config, tokenizer, notes: Vec::new(), weights, index: None })
     }
 
-    /// The contents of `model.safetensors`; nothing after [`Self::forget_weights`].
-    pub fn weights(&self) -> &[u8] {
-        match &self.weights {
-            Bytes::Embedded(bytes) => bytes,
-            Bytes::Mapped(map) => map,
+    /// Names and contents of the files with the tensors; nothing after [`Self::forget_weights`].
+    pub fn weight_files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.weights.iter().map(|(name, bytes)| {
+            let bytes = match bytes {
+                Bytes::Embedded(bytes) => bytes,
+                Bytes::Mapped(map) => &map[..],
+            };
+            (name.as_str(), bytes)
+        })
+    }
+
+    /// The file of each tensor, where there are several.
+    pub fn index(&self) -> Option<&BTreeMap<String, String>> {
+        self.index.as_ref()
+    }
+
+    /// The file with the tensors, or the index of several; for messages.
+    pub fn weights_path(&self) -> PathBuf {
+        match (&self.index, self.weights.first()) {
+            (None, Some((name, _))) => self.file(name),
+            _ => self.file(INDEX),
         }
     }
 
     /// Unmaps the checkpoint, once it has been loaded: its pages would count as memory of this process.
     pub fn forget_weights(&mut self) {
-        self.weights = Bytes::Embedded(&[]);
+        self.weights.clear();
     }
 
     /// The path of a file of this model, for messages.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// Names and contents of files.
+type Contents = Vec<(String, Vec<u8>)>;
+
+/// `tokenizer.json`, its companions, and what to tell the user.
+fn tokenizer_files(directory: &Path) -> Result<(Contents, Vec<String>)> {
+    let mut files = Contents::new();
+    for name in TOKENIZER_FILES {
+        if directory.join(name).exists() {
+            files.push((name.to_owned(), read(directory, name)?));
+        }
+    }
+    let mut notes = Vec::new();
+    let file = |wanted: &str| files.iter().find(|(name, _)| name == wanted).map(|(_, contents)| contents.as_slice());
+    let tokenizer = match file("vocab.txt") {
+        Some(vocabulary) if !directory.join(TOKENIZER).exists() => {
+            let config = file("tokenizer_config.json");
+            if config.is_none() {
+                notes.push(
+                    "No tokenizer_config.json beside vocab.txt: texts are lower-cased (\"do_lower_case\": false in one says \
+                     otherwise)."
+                        .to_owned(),
+                );
+            }
+            let paths = ["vocab.txt", "tokenizer_config.json"].map(|name| directory.join(name));
+            tokenizer_json((&paths[0], vocabulary), config.map(|config| (paths[1].as_path(), config)))?
+        }
+        _ => read(directory, TOKENIZER)?,
+    };
+    files.insert(0, (TOKENIZER.to_owned(), tokenizer));
+    Ok((files, notes))
+}
+
+/// The files with the tensors, and which of them has each tensor where there are several.
+type Weights = (Vec<(String, Bytes)>, Option<BTreeMap<String, String>>);
+
+fn open_weights(directory: &Path) -> Result<Weights> {
+    let one = |name: &str| Ok((vec![(name.to_owned(), Bytes::Mapped(map(directory, name)?))], None));
+    match [SAFETENSORS, INDEX, TORCH].into_iter().find(|name| directory.join(name).exists()) {
+        Some(INDEX) => open_shards(directory),
+        Some(name) => one(name),
+        None => one(SAFETENSORS),
+    }
+}
+
+fn open_shards(directory: &Path) -> Result<Weights> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let path = directory.join(INDEX);
+    let index: Index = serde_json::from_slice(&read(directory, INDEX)?)
+        .map_err(|e| Error::file(&path, format!("not an index of shards: {e}"), "Copy or download it again"))?;
+    let names: BTreeSet<&String> = index.weight_map.values().collect();
+    let mut shards = Vec::new();
+    for name in names {
+        let mut parts = Path::new(name).components();
+        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name.as_str()) {
+            let problem = format!("names the shard {name:?}, which is not a file of this directory");
+            return Err(Error::file(&path, problem, "Nothing outside is read: download the model again"));
+        }
+        let shard = directory.join(name);
+        if !shard.exists() {
+            let problem = format!("no such file, but {INDEX} names it");
+            return Err(Error::file(&shard, problem, "Copy or download this part of the model too"));
+        }
+        shards.push((name.clone(), Bytes::Mapped(map(directory, name)?)));
+    }
+    Ok((shards, Some(index.weight_map)))
 }
 
 fn read(directory: &Path, name: &str) -> Result<Vec<u8>> {
@@ -103,9 +204,7 @@ fn read(directory: &Path, name: &str) -> Result<Vec<u8>> {
 
 fn missing(path: &Path, error: &std::io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::file(path, "no such file", "A model directory has config.json, tokenizer.json and model.safetensors")
-        }
+        std::io::ErrorKind::NotFound => Error::file(path, "no such file", EXPECTED),
         _ => Error::io(path, "read", error),
     }
 }

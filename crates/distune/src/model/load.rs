@@ -1,19 +1,17 @@
-//! Checkpoints in: safetensors of f32, f16 or bf16, with or without the `distilbert.` prefix, as f32.
+//! Checkpoints in: tensors of f32, f16 or bf16 under the names of their architecture, as f32.
 
 use std::sync::Arc;
 
-use half::{bf16, f16};
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use safetensors::tensor::{SafeTensors, TensorView};
-use safetensors::{Dtype, SafeTensorError};
+use safetensors::Dtype;
 
+use crate::model::checkpoint::{Checkpoint, Stored};
+use crate::model::names::candidates;
 use crate::model::weights::{Group, Parameters, Table, Tensor};
-use crate::model::{Config, Model, ModelFiles};
+use crate::model::{Architecture, Config, Model, ModelFiles};
 use crate::{Error, Result};
-
-const WEIGHTS: &str = "model.safetensors";
 
 impl Model {
     /// Loads a classifier as it was trained.
@@ -23,7 +21,26 @@ impl Model {
     /// is missing, of another shape or dtype than the config says, or not finite.
     pub fn load(files: &ModelFiles) -> Result<Self> {
         let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        if config.architecture != Architecture::DistilBert {
+            let problem = "a BERT encoder, and a head of BERT's (pooler and classifier) is of another form than DistilBERT's: \
+                           the model has no trained head";
+            return Err(Error::file(
+                &files.path,
+                problem,
+                "Fine-tune it first, with distune train, which gives it one",
+            ));
+        }
         Self::read(files, config, Group::Head)
+    }
+
+    /// Loads the encoder alone: the head's weights are zeros.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_encoder(files: &ModelFiles) -> Result<Self> {
+        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        let last_block = Group::Block(config.n_layers - 1);
+        Self::read(files, config, last_block)
     }
 
     /// Loads an encoder under a new head for the classes `labels`: normal weights of the config's
@@ -65,79 +82,89 @@ impl Model {
     /// # Errors
     /// [`Error::File`] for an unreadable checkpoint.
     pub fn has_head(files: &ModelFiles) -> Result<bool> {
-        let tensors = parse(files)?;
-        let has = |name: &str| tensors.tensor(name).is_ok();
+        let checkpoint = Checkpoint::open(files)?;
+        let has = |name: &str| checkpoint.find(&[name.to_owned()]).is_some();
         Ok(has("pre_classifier.weight") && has("classifier.weight"))
     }
 
     /// Reads the groups up to and including `last`.
-    fn read(files: &ModelFiles, config: Config, last: Group) -> Result<Self> {
-        let tensors = parse(files)?;
+    fn read(files: &ModelFiles, mut config: Config, last: Group) -> Result<Self> {
+        let checkpoint = Checkpoint::open(files)?;
         let table = Arc::new(Table::new(&config));
         let specs: Vec<&Tensor> = table.tensors().iter().filter(|t| t.group <= last).collect();
         // All shapes are checked before the config's sizes are believed and memory is asked for.
-        let views = specs.iter().map(|spec| find(files, &tensors, spec)).collect::<Result<Vec<_>>>()?;
+        let find = |spec: &&Tensor| find(&checkpoint, config.architecture, spec, &spec.shape);
+        let found = specs.iter().map(find).collect::<Result<Vec<_>>>()?;
+        if found.iter().map(|(stored, _)| stored.bytes()).sum::<usize>() > checkpoint.bytes {
+            let problem = "has more numbers in its tensors than in the file: they overlap";
+            return Err(Error::file(&checkpoint.path, problem, "The checkpoint is damaged: download it again"));
+        }
         let mut weights = Parameters::zeros(&table, Group::Embeddings);
-        for (spec, view) in specs.into_iter().zip(views) {
-            convert(weights.tensor_mut(spec), &view);
-            if let Some(at) = weights.tensor(spec).iter().position(|x| !x.is_finite()) {
-                let found = format!("{} at element {at}", weights.tensor(spec)[at]);
-                let hint = "The checkpoint is damaged, or its training diverged";
-                return Err(Error::tensor(&files.file(WEIGHTS), &spec.name, "finite numbers", found, hint));
-            }
+        for (spec, (stored, name)) in specs.iter().zip(&found) {
+            read(weights.tensor_mut(spec), stored, name)?;
+        }
+        if let Architecture::Bert { token_types } = config.architecture {
+            add_token_type(&mut weights, &checkpoint, &config, token_types)?;
+            config.architecture = Architecture::DistilBert;
         }
         Ok(Self { config, weights })
     }
 }
 
-fn parse(files: &ModelFiles) -> Result<SafeTensors<'_>> {
-    SafeTensors::deserialize(files.weights()).map_err(|e| {
-        let problem = match e {
-            SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
-                "cut short: it ends inside its header".into()
-            }
-            SafeTensorError::MetadataIncompleteBuffer => {
-                "cut short or damaged: its header does not describe as many bytes as the file has".to_owned()
-            }
-            e => format!("damaged: its header is wrong ({e})"),
-        };
-        Error::file(&files.file(WEIGHTS), problem, "Copy or download it again")
-    })
+/// Adds BERT's first token type, that of every token of a single text, to every position.
+fn add_token_type(
+    weights: &mut Parameters<f32>,
+    checkpoint: &Checkpoint,
+    config: &Config,
+    token_types: usize,
+) -> Result<()> {
+    let positions = &weights.table().tensors()[1];
+    let spec = Tensor { name: "distilbert.embeddings.token_type_embeddings.weight".into(), ..positions.clone() };
+    let shape = [token_types, config.dim];
+    let (stored, name) = find(checkpoint, config.architecture, &spec, &shape)?;
+    let mut types = vec![0.0; token_types * config.dim];
+    read(&mut types, stored, &name)?;
+    for position in weights.embeddings_mut().positions.chunks_exact_mut(config.dim) {
+        position.iter_mut().zip(&types).for_each(|(x, t)| *x += t);
+    }
+    Ok(())
 }
 
-/// The tensor of a row of the table, by its name or without the prefix, checked.
-fn find<'a>(files: &ModelFiles, tensors: &SafeTensors<'a>, spec: &Tensor) -> Result<TensorView<'a>> {
-    let error = |found: String, hint: &str| {
-        Error::tensor(&files.file(WEIGHTS), &spec.name, format!("shape {:?}", spec.shape), found, hint)
-    };
-    let bare = spec.name.strip_prefix("distilbert.").unwrap_or(&spec.name);
-    let view = tensors.tensor(&spec.name).or_else(|_| tensors.tensor(bare)).map_err(|_| {
+/// The tensor of a row of the table, checked, and its name in the checkpoint.
+fn find<'a, 'b>(
+    checkpoint: &'b Checkpoint<'a>,
+    architecture: Architecture,
+    spec: &Tensor,
+    shape: &[usize],
+) -> Result<(&'b Stored<'a>, String)> {
+    let names = candidates(architecture, &spec.name);
+    let Some((stored, name)) = checkpoint.find(&names) else {
         let hint = match spec.group {
             Group::Head => "The model has no trained head: fine-tune it first, with distune train",
             _ => "The checkpoint does not fit its config.json",
         };
-        error("no such tensor".into(), hint)
-    })?;
-    if view.shape() != spec.shape {
-        return Err(error(format!("shape {:?}", view.shape()), "The checkpoint does not fit its config.json"));
+        return Err(Error::tensor(&checkpoint.path, &names[0], format!("shape {shape:?}"), "no such tensor", hint));
+    };
+    let error = |expected, found, hint| Err(Error::tensor(&stored.path, &name, expected, found, hint));
+    if stored.shape != shape {
+        let (expected, found) = (format!("shape {shape:?}"), format!("shape {:?}", stored.shape));
+        return error(expected, found, "The checkpoint does not fit its config.json");
     }
-    if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-        let (expected, found) = ("dtype F32, F16 or BF16", format!("{:?}", view.dtype()));
-        return Err(Error::tensor(&files.file(WEIGHTS), &spec.name, expected, found, "Convert the checkpoint"));
+    if !matches!(stored.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        return error("dtype F32, F16 or BF16".into(), format!("{:?}", stored.dtype), "Convert the checkpoint");
     }
-    Ok(view)
+    Ok((stored, name))
 }
 
-/// Little-endian f32, f16 or bf16 to f32.
-fn convert(out: &mut [f32], view: &TensorView) {
-    let bytes = view.data();
-    let halves = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    match view.dtype() {
-        Dtype::F16 => out.iter_mut().zip(halves).for_each(|(x, bits)| *x = f16::from_bits(bits).to_f32()),
-        Dtype::BF16 => out.iter_mut().zip(halves).for_each(|(x, bits)| *x = bf16::from_bits(bits).to_f32()),
-        _ => {
-            let words = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            out.iter_mut().zip(words).for_each(|(x, word)| *x = word);
+/// Reads a tensor's numbers, which must be finite.
+fn read(out: &mut [f32], stored: &Stored, name: &str) -> Result<()> {
+    stored.read(out);
+    match out.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            let found = format!("{} at element {at}", out[at]);
+            let hint = "The checkpoint is damaged, or its training diverged";
+            Err(Error::tensor(&stored.path, name, "finite numbers", found, hint))
         }
     }
 }

@@ -1,17 +1,24 @@
 //! The model: its config, the weight table, loading and saving, forward and backward pass.
 
 pub mod activations;
+mod architecture;
 pub mod backward;
+mod checkpoint;
 mod config;
 mod files;
 pub mod forward;
 mod load;
+mod names;
+mod pickle;
 mod save;
+mod torch_file;
 pub mod weights;
 
+pub use architecture::Architecture;
+pub use checkpoint::CheckpointSummary;
 pub use config::Config;
 pub use files::{Embedded, ModelFiles};
-pub use save::{save, write};
+pub use save::{save, save_encoder, write};
 
 use weights::Parameters;
 

@@ -9,6 +9,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize_to_file};
 
 use crate::model::Model;
+use crate::model::weights::Group;
 use crate::{Error, Result};
 
 /// Writes `config.json`, `model.safetensors` (f32) and the tokenizer's files into an existing directory.
@@ -16,10 +17,30 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::File`] when a file cannot be written.
 pub fn save(directory: &Path, model: &Model, tokenizer: &[(String, Vec<u8>)]) -> Result<()> {
+    save_parts(directory, model, Group::Head, &model.config.to_json(), tokenizer)
+}
+
+/// As [`save`], without the head.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_encoder(directory: &Path, model: &Model, tokenizer: &[(String, Vec<u8>)]) -> Result<()> {
+    let last_block = Group::Block(model.config.n_layers - 1);
+    save_parts(directory, model, last_block, &model.config.encoder_to_json(), tokenizer)
+}
+
+/// The tensors up to and including the group `last`.
+fn save_parts(
+    directory: &Path,
+    model: &Model,
+    last: Group,
+    config: &str,
+    tokenizer: &[(String, Vec<u8>)],
+) -> Result<()> {
     let path = directory.join("model.safetensors");
     let failed = |e: &dyn std::fmt::Display| Error::file(&path, format!("cannot write: {e}"), "Check the free space");
     let mut views = Vec::new();
-    for tensor in model.weights.table().tensors() {
+    for tensor in model.weights.table().tensors().iter().filter(|tensor| tensor.group <= last) {
         // safetensors are little-endian; so is every machine that this has been run on
         let bytes = bytemuck::cast_slice(model.weights.tensor(tensor));
         let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(|e| failed(&e))?;
@@ -29,7 +50,7 @@ pub fn save(directory: &Path, model: &Model, tokenizer: &[(String, Vec<u8>)]) ->
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     serialize_to_file(views, Some(metadata), &path).map_err(|e| failed(&e))?;
     File::open(&path).and_then(|f| f.sync_all()).map_err(|e| Error::io(&path, "write", &e))?;
-    write(&directory.join("config.json"), model.config.to_json().as_bytes())?;
+    write(&directory.join("config.json"), config.as_bytes())?;
     for (name, contents) in tokenizer {
         write(&directory.join(name), contents)?;
     }

@@ -1,6 +1,7 @@
 //! Training: recipe, freezing, schedule, and the loop over epochs. Called by the program's `train`.
 
 mod cache;
+mod estimate;
 mod freeze;
 mod recipe;
 mod schedule;
@@ -19,6 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 pub use cache::{CacheLimits, CacheReport};
+pub use estimate::TrainingMemory;
 pub use freeze::{Part, Unfreeze, frozen_hash, parts};
 pub use recipe::{Optimizer, Recipe};
 pub use schedule::LinearSchedule;

@@ -1,0 +1,64 @@
+//! How much memory a training will take. Called by `distune info`.
+
+use serde::Serialize;
+
+use crate::model::Config;
+use crate::model::weights::{Group, Table};
+use crate::train::Unfreeze;
+
+/// Bytes of everything that a training step holds, beside the program, the texts and what is kept of frozen blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TrainingMemory {
+    /// All weights.
+    pub weights: usize,
+    /// Gradients of what trains.
+    pub gradients: usize,
+    /// The optimizer's two moments of what trains.
+    pub moments: usize,
+    /// What the forward pass leaves for the backward pass, and the buffers of both.
+    pub activations: usize,
+}
+
+impl TrainingMemory {
+    /// For batches of `rows` texts of `length` tokens each that are computed at once.
+    pub fn estimate(config: &Config, unfreeze: Unfreeze, rows: usize, length: usize) -> Self {
+        let table = Table::new(config);
+        let float = size_of::<f32>();
+        let trained = table.len() - table.start(unfreeze.lowest(config.n_layers));
+        let activations = activations(config, unfreeze, rows, rows * length);
+        Self {
+            weights: float * table.len(),
+            gradients: float * trained,
+            moments: float * 2 * trained,
+            activations: float * activations,
+        }
+    }
+
+    /// All of it, in bytes.
+    pub fn total(&self) -> usize {
+        self.weights + self.gradients + self.moments + self.activations
+    }
+}
+
+/// Elements of the arrays of `model/activations.rs` and of the backward pass, for B sequences of T tokens.
+fn activations(config: &Config, unfreeze: Unfreeze, b: usize, t: usize) -> usize {
+    let (d, f, n) = (config.dim, config.hidden_dim, config.n_layers);
+    // input and kv for all tokens; q, context, two normalized rows, hidden and two of the feed-forward network for Q rows
+    let block = |q: usize| 3 * t * d + q * (5 * d + 2 * f + 2);
+    let frozen = unfreeze.frozen_blocks(n);
+    let kept: usize = (frozen..n).map(|i| block(if i + 1 == n { b } else { t })).sum();
+    // the blocks below what trains share one place
+    let shared = match frozen {
+        0 => 0,
+        1 if n == 1 => block(b),
+        _ => block(t),
+    };
+    let embeddings = 2 * t * d + t;
+    let backward = match unfreeze.lowest(n) {
+        Group::Head => b * d,
+        // gradients of a block's output, feed-forward network, attention and of queries, keys and values
+        _ if frozen + 1 == n => t * 3 * d + b * (3 * d + f),
+        _ => t * (6 * d + f),
+    };
+    embeddings + kept + shared + backward + 3 * b * d
+}

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use crate::output::{line, note, thousands};
-use crate::{Common, sources};
+use crate::{Common, memory, sources};
 
 /// Rows of a step, and tokens of a row where the model has as many positions.
 const ROWS: usize = 32;
@@ -42,11 +42,21 @@ pub(crate) fn run(args: &InfoArgs, common: &Common) -> anyhow::Result<()> {
     let head = config.architecture == Architecture::DistilBert && Model::has_head(&files)?;
     // also makes sure that the encoder is whole
     let model = Model::load_with_new_head(&files, config.labels.clone(), 0)?;
-    note(common, "Measuring training steps ...");
     let length = LENGTH.min(config.max_position_embeddings);
-    let seconds = seconds_of_1000_rows(model, length, common)?;
+    let needed = TrainingMemory::estimate(&config, Unfreeze::All, ROWS_AT_ONCE, length).total() as u64;
+    let seconds = if needed < memory::available() {
+        note(common, "Measuring training steps ...");
+        Some(seconds_of_1000_rows(model, length, common)?)
+    } else {
+        None
+    };
     let info = Info { args, files: &files, config: &config, checkpoint, tokenizer, head, length, seconds };
-    Ok(if common.json { line(info.json())? } else { info.print()? })
+    if common.json {
+        line(info.json())?
+    } else {
+        info.print()?
+    }
+    Ok(())
 }
 
 /// How texts become tokens: a description, and whether letters keep their case.
@@ -106,8 +116,8 @@ struct Info<'a> {
     head: bool,
     /// Tokens of a row.
     length: usize,
-    /// Of training on 1,000 rows.
-    seconds: f64,
+    /// Of training on 1,000 rows; nothing where the memory is too small to measure it.
+    seconds: Option<f64>,
 }
 
 impl Info<'_> {
@@ -214,7 +224,10 @@ impl Info<'_> {
             line(format!("{:<10} {w:>9} {g:>10} {v:>9} {a:>12} {all:>9}", part.to_string()))?;
         }
         let rows = format!("1,000 rows of {} tokens, once, everything thawed", self.length);
-        line(format!("\ntraining time on this machine: about {:.0} s for {rows}", self.seconds.max(1.0)))
+        line(match self.seconds {
+            Some(seconds) => format!("\ntraining time on this machine: about {:.0} s for {rows}", seconds.max(1.0)),
+            None => "\ntraining time on this machine: not measured, there is too little free memory".to_owned(),
+        })
     }
 
     fn labels(&self) -> String {

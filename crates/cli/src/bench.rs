@@ -14,7 +14,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use crate::eval::ColumnArgs;
+use crate::columns::ColumnArgs;
 use crate::output::{line, note, thousands};
 use crate::progress::Progress;
 use crate::{Common, memory, sources, stop};
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
 /// The texts to measure with: training rows in a random order, as many as the steps want and at least enough to time
 /// the tokenizer.
 fn texts(args: &BenchArgs, common: &Common) -> anyhow::Result<Vec<String>> {
-    let splits = sources::splits(&args.data, &args.columns.resolve(), 0, common)?;
+    let splits = sources::splits(std::slice::from_ref(&args.data), &args.columns.resolve(), 0, common)?;
     let mut texts = splits.train.map(|table| table.texts).unwrap_or_default();
     texts.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
     texts.truncate(((args.steps + WARM_UP) * args.batch_size).max(2000));

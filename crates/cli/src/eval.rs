@@ -1,12 +1,13 @@
 //! `distune eval`: a trained model judged on labelled rows.
 
 use clap::Args;
-use distune::data::{Columns, Dataset, Examples, LabelMap};
+use distune::data::{Dataset, Examples, LabelMap};
 use distune::engine::Engine;
 use distune::eval::{evaluate, table};
 use distune::run::evaluation_results;
 use serde_json::{Value, json};
 
+use crate::columns::ColumnArgs;
 use crate::output::{accuracy, line, note};
 use crate::progress::Progress;
 use crate::{Common, sources, stop};
@@ -28,23 +29,6 @@ pub(crate) struct EvalArgs {
     /// Longest text in tokens [default: as in training]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
-}
-
-/// Which columns to read.
-#[derive(Args, Debug)]
-pub(crate) struct ColumnArgs {
-    /// Column with the text [default: guessed from its name]
-    #[arg(long, value_name = "NAME")]
-    text_column: Option<String>,
-    /// Column with the label [default: guessed from its name]
-    #[arg(long, value_name = "NAME")]
-    label_column: Option<String>,
-}
-
-impl ColumnArgs {
-    pub(crate) fn resolve(&self) -> Columns {
-        Columns { text: self.text_column.clone(), label: self.label_column.clone(), ..Columns::default() }
-    }
 }
 
 /// Shows how many rows have been judged.

@@ -3,7 +3,9 @@
 //! Exit status: 0 done, 1 an error (one message on standard error), 2 a wrong command line, 130 interrupted.
 
 mod bench;
+mod columns;
 mod convert;
+mod data;
 mod eval;
 mod hub;
 mod info;
@@ -76,6 +78,9 @@ enum Command {
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
+    /// Convert and sample data
+    #[command(subcommand)]
+    Data(data::DataCommand),
     Convert(convert::ConvertArgs),
     Info(info::InfoArgs),
 }
@@ -98,6 +103,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(args, &cli.common),
         Command::Predict(args) => predict::run(args, &cli.common),
         Command::Bench(args) => bench::run(args, &cli.common),
+        Command::Data(command) => data::run(command, &cli.common),
         Command::Convert(args) => convert::run(args, &cli.common),
         Command::Info(args) => info::run(args, &cli.common),
     }

@@ -1,7 +1,7 @@
 //! Names on the command line resolved: a model (`bundled`, a directory or a name of the hub), data (`reviews`, a directory, a
 //! file or a name of the hub), and how a model reads texts.
 
-use distune::data::{Columns, LabelMap, Labels, Splits, Table, read_file, read_splits};
+use distune::data::{Columns, LabelMap, Labels, Splits, Table, note_table, read_file, read_splits, split_files};
 use distune::engine::{Cpu, Engine};
 use distune::model::{Architecture, Config, Model, ModelFiles};
 use distune::tokenize::Tokenizer;
@@ -9,6 +9,7 @@ use distune::{Error, Result};
 
 use crate::Common;
 use crate::hub::{self, Kind};
+use crate::output::note;
 
 /// The name of the bundled encoder.
 pub(crate) const BUNDLED: &str = "bundled";
@@ -50,32 +51,60 @@ pub(crate) fn notes(files: &ModelFiles, config: &Config) -> Vec<String> {
     bert.into_iter().chain(files.notes.iter().cloned()).collect()
 }
 
-/// Data by its name, in splits.
-pub(crate) fn splits(name: &str, columns: &Columns, seed: u64, common: &Common) -> Result<Splits> {
+/// Data by its name, in splits; several names are files that are read as one.
+pub(crate) fn splits(names: &[String], columns: &Columns, seed: u64, common: &Common) -> Result<Splits> {
     #[cfg(feature = "bundled")]
-    if name == REVIEWS {
+    if names == [REVIEWS] {
         let read = |i: usize| {
             let (file, bytes) = assets::REVIEWS[i];
             distune::data::read_bytes(std::path::Path::new(file), bytes, columns, Labels::Required).map(Some)
         };
         return Ok(Splits { train: read(0)?, validation: read(1)?, test: read(2)?, notes: Vec::new() });
     }
-    read_splits(&hub::path(Kind::Dataset, name, common)?, columns, seed)
+    let paths: Vec<_> = names.iter().map(|name| hub::path(Kind::Dataset, name, common)).collect::<Result<_>>()?;
+    match &paths[..] {
+        [path] => read_splits(path, columns, seed),
+        paths => split_files(paths, columns, seed),
+    }
+}
+
+/// The rows of a file, with labels if it has them; nothing where the name stands for several splits.
+pub(crate) fn file(name: &str, columns: &Columns, common: &Common) -> Result<Option<Table>> {
+    if name == REVIEWS {
+        return Ok(None);
+    }
+    let path = hub::path(Kind::Dataset, name, common)?;
+    if path.is_dir() {
+        return Ok(None);
+    }
+    let table = read_file(&path, columns, Labels::Optional)?;
+    say(columns, &table, common);
+    Ok(Some(table))
+}
+
+/// Says what was assumed about a file.
+fn say(columns: &Columns, table: &Table, common: &Common) {
+    let mut notes = Vec::new();
+    note_table(&mut notes, columns, table, None);
+    notes.iter().for_each(|text| note(common, text));
 }
 
 /// The rows of `data` to evaluate: those of one split, or all of a file.
 pub(crate) fn table(name: &str, split: Option<&str>, columns: &Columns, common: &Common) -> Result<Table> {
     let path = if name == REVIEWS { name.into() } else { hub::path(Kind::Dataset, name, common)? };
     if name != REVIEWS && !path.is_dir() {
-        return match split {
-            None => read_file(&path, columns, Labels::Required),
-            Some(_) => Err(Error::file(&path, "is one file and has no splits", "Leave out --split")),
-        };
+        if split.is_some() {
+            return Err(Error::file(&path, "is one file and has no splits", "Leave out --split"));
+        }
+        let table = read_file(&path, columns, Labels::Required)?;
+        say(columns, &table, common);
+        return Ok(table);
     }
     let splits = match name {
-        REVIEWS => splits(name, columns, 0, common)?,
+        REVIEWS => splits(&[name.to_owned()], columns, 0, common)?,
         _ => read_splits(&path, columns, 0)?,
     };
+    splits.notes.iter().for_each(|text| note(common, text));
     let found = match split {
         None => splits.test.or(splits.validation),
         Some("train") => splits.train,
@@ -89,6 +118,12 @@ pub(crate) fn table(name: &str, split: Option<&str>, columns: &Columns, common: 
 pub(crate) fn class_names(data: &str, tables: &[&Table]) -> Result<LabelMap> {
     if data == REVIEWS {
         return Ok(LabelMap::from_names(vec!["negative".into(), "positive".into()]));
+    }
+    if let [table, ..] = tables
+        && !table.classes.is_empty()
+        && tables.iter().flat_map(|table| &table.labels).all(|label| table.classes.contains(label))
+    {
+        return Ok(LabelMap::from_names(table.classes.clone()));
     }
     LabelMap::from_tables(tables)
 }

@@ -17,7 +17,7 @@ use distune::train::{
 use distune::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::eval::ColumnArgs;
+use crate::columns::ColumnArgs;
 use crate::output::{accuracy, line, note, thousands};
 use crate::progress::Progress;
 use crate::{Common, memory, sources, stop};
@@ -32,7 +32,7 @@ pub(crate) struct TrainArgs {
     /// "reviews", a directory with train, validation (or dev) and test .tsv or .csv files, one such file, which is split, or a
     /// name of the Hugging Face hub, such as stanfordnlp/sst2 or nyu-mll/glue:sst2
     #[arg(long, short, default_value = sources::REVIEWS)]
-    data: String,
+    data: Vec<String>,
     #[command(flatten)]
     columns: ColumnArgs,
     /// Directory to write [default: runs/DATA-1, or the next free number]
@@ -143,7 +143,7 @@ impl RecipeArgs {
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     // cheapest checks first
-    let output = args.output.clone().unwrap_or_else(|| next_free(&args.data));
+    let output = args.output.clone().unwrap_or_else(|| next_free(&args.data[0]));
     let directory = RunDirectory::create(&output, args.overwrite)?;
     stop::unfinished(Some(directory.path().to_owned()));
     let mut files = sources::model(&args.model, common)?;
@@ -156,7 +156,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let (model, labels) = model_for(args, &files, &config, &splits, &recipe, common)?;
     files.forget_weights();
     if splits.validation.is_none() {
-        bail!(no_validation(Path::new(&args.data)));
+        bail!(no_validation(Path::new(&args.data[0])));
     }
     let tokenizer = sources::tokenizer(&files, &model.config, Some(recipe.max_seq_length))?;
     let examples = |table: Option<Table>| -> Result<Option<Examples>> {
@@ -165,7 +165,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     };
     let (train, validation, test) = (examples(splits.train)?, examples(splits.validation)?, examples(splits.test)?);
     let (Some(train), Some(validation)) = (train, validation) else {
-        bail!(no_validation(Path::new(&args.data)));
+        bail!(no_validation(Path::new(&args.data[0])));
     };
     for (name, examples) in [("train", Some(&train)), ("validation", Some(&validation)), ("test", test.as_ref())] {
         examples.into_iter().for_each(|rows| note(common, format!("{name:<10} {:>9} rows", thousands(rows.len()))));
@@ -199,7 +199,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         tokenizer: &files.tokenizer,
         recipe: &recipe,
         base_model: &args.model,
-        data: &args.data,
+        data: &args.data.join(" "),
         precision: common.precision(),
         train_rows: train.len(),
         outcome: &outcome,
@@ -246,7 +246,7 @@ fn model_for(
     common: &Common,
 ) -> Result<(Model, LabelMap)> {
     let tables: Vec<&Table> = splits.train.iter().collect();
-    let fresh = sources::class_names(&args.data, &tables)?;
+    let fresh = sources::class_names(&args.data[0], &tables)?;
     if !args.new_head && Model::has_head(files)? {
         let own = LabelMap::from_names(config.labels.clone());
         if fresh.names().iter().all(|name| own.id(name).is_some()) {

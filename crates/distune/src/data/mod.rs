@@ -10,6 +10,7 @@ mod examples;
 mod files;
 mod labels;
 mod read;
+mod sample;
 mod splits;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ pub use columns::{Columns, Labels};
 pub use examples::{Examples, Lengths, check_ids};
 pub use labels::{Dataset, LabelMap};
 pub use read::{Table, Trees, read_bytes, read_file, read_files};
-pub use splits::{Splits, note_table, read_splits};
+pub use sample::sample;
+pub use splits::{Splits, note_table, read_splits, split_files};
 pub use write::write_table;
 
 /// `"a", "b", "c" and 4 more`: names for a message, each cut at 40 characters, at most `most` of them.

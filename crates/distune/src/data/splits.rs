@@ -1,14 +1,14 @@
 //! Finds or makes the train, validation and test rows. Called by `run` and the command line.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::files::SplitFiles;
-use super::{Columns, Labels, Table, quoted, read_file, read_files};
+use super::{Columns, Labels, Table, quoted, read_files};
 use crate::{Error, Result};
 
 /// File names, without extension, of the three splits.
@@ -32,19 +32,27 @@ pub struct Splits {
 }
 
 /// Reads a directory with train, validation (or dev, val, valid) and test files, whole or in parts as on the hub, or one
-/// file, which is split 80/10/10. Each may have any of the formats of [`read_file`]; `-` is standard input.
+/// file, which is split 80/10/10. Each may have any of the formats of [`super::read_file`]; `-` is standard input.
 ///
 /// The split is random by `seed` and stratified: in each class a tenth of the rows, rounded so that the sums come out,
 /// goes to validation and a tenth to test. Rows with the same text stay together. Every class keeps rows to train on.
 /// In a directory, a test file without labels, as GLUE's, is skipped.
 ///
 /// # Errors
-/// A directory without a train file or with two files for one split, and all that [`read_file`] refuses.
+/// A directory without a train file or with two files for one split, and all that [`super::read_file`] refuses.
 pub fn read_splits(path: &Path, columns: &Columns, seed: u64) -> Result<Splits> {
     if path.is_dir() {
         return read_directory(path, columns);
     }
-    let table = read_file(path, columns, Labels::Required)?;
+    split_files(&[path.to_owned()], columns, seed)
+}
+
+/// Reads files as one, which is split as [`read_splits`] does.
+///
+/// # Errors
+/// As [`read_files`].
+pub fn split_files(paths: &[PathBuf], columns: &Columns, seed: u64) -> Result<Splits> {
+    let table = read_files(paths, columns, Labels::Required)?;
     let mut notes = Vec::new();
     note_table(&mut notes, columns, &table, None);
     let mut splits = split(&table, seed);

@@ -18,7 +18,9 @@ fn no_such_file() {
 #[test]
 fn another_format() {
     let message = refused("rows.jsonl", "{}\n");
-    assert_says(&message, &["rows.jsonl: expected a .tsv or .csv file, found .jsonl", "Convert"]);
+    assert_says(&message, &["rows.jsonl: no text column", "sentence, text", "columns found: none", "JSON"]);
+    let message = refused("rows.xlsx", b"PK\x03\x04\x00");
+    assert_says(&message, &["rows.xlsx: ", ".tsv, .csv, .jsonl"]);
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn no_guessable_column() {
 fn empty_files() {
     assert_says(&refused("bad.tsv", ""), &["bad.tsv: the file is empty", "Expected a line with the column names"]);
     let message = refused("bad.csv", "text,label\n");
-    assert_says(&message, &["bad.csv: no rows below the header", "Expected one row for each text"]);
+    assert_says(&message, &["bad.csv: no rows", "Expected one row for each text"]);
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn directory_without_train_file() {
     let sandbox = Sandbox::new();
     sandbox.remove("data/train.tsv");
     let message = sandbox.fails("train --model model --data data --output out");
-    assert_says(&message, &["data: no train file", r#"found: "dev.tsv", "test.tsv""#, "train.tsv or train.csv"]);
+    assert_says(&message, &["data: no train file", r#"found: "dev.tsv", "test.tsv""#, "train.tsv, .csv, .jsonl"]);
 }
 
 #[test]

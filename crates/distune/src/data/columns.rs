@@ -128,5 +128,11 @@ fn missing(path: &Path, header: &[String], what: &str, name: Option<&str>, guess
             quoted(header, LISTED)
         ),
     };
-    Error::file(path, problem, format!("The first line must name the columns. Say which one with --{what}-column NAME"))
+    Error::file(
+        path,
+        problem,
+        format!(
+            "The first line (JSON: the first object) must name the columns. Say which one with --{what}-column NAME"
+        ),
+    )
 }

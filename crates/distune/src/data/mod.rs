@@ -25,7 +25,7 @@ pub use sample::sample;
 pub use splits::{Splits, note_table, read_splits, split_files};
 pub use write::write_table;
 
-/// `"a", "b", "c" and 4 more`: names for a message, each cut at 40 characters, at most `most` of them.
+/// `"a", "b", "c" and 4 more`: names for a message, each cut at 40 characters, at most `most` of them; `none` for none.
 fn quoted<S: AsRef<str>>(names: &[S], most: usize) -> String {
     let cut = |name: &str| match name.char_indices().nth(40) {
         Some((at, _)) => format!("{:?}...", &name[..at]),
@@ -33,5 +33,8 @@ fn quoted<S: AsRef<str>>(names: &[S], most: usize) -> String {
     };
     let shown: Vec<String> = names.iter().take(most).map(|name| cut(name.as_ref())).collect();
     let rest = names.len().saturating_sub(most);
+    if names.is_empty() {
+        return "none".into();
+    }
     if rest == 0 { shown.join(", ") } else { format!("{} and {rest} more", shown.join(", ")) }
 }

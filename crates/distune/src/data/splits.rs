@@ -152,7 +152,7 @@ fn split(table: &Table, seed: u64) -> Splits {
     let part = |wanted: Part| {
         let rows: Vec<usize> = (0..total).filter(|&row| parts[row] == wanted).collect();
         let mut part = table.without_rows();
-        part.extend_from(&table, &rows);
+        part.extend_from(table, &rows);
         part
     };
     let (train, validation, test) = (part(Part::Train), part(Part::Validation), part(Part::Test));

@@ -210,6 +210,11 @@ impl Training<'_, '_> {
                 observer.tokenized(&self.train.lengths());
             }
         }
+        // every row has been asked for, so the thread has nothing left to do but to see it
+        if let Some(thread) = self.tokenizing.take() {
+            drop(thread.join());
+            observer.tokenized(&self.train.lengths());
+        }
         Ok(loss_sum / rows as f64)
     }
 

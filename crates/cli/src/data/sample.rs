@@ -1,0 +1,41 @@
+//! `distune data sample`: fewer rows in the same proportions.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use distune::data::sample;
+
+use super::convert::write;
+use crate::columns::ColumnArgs;
+use crate::{Common, sources};
+
+/// Write some rows, drawn at random; each label keeps its share
+#[derive(Args, Debug)]
+pub(crate) struct SampleArgs {
+    /// What is read: a file, "-" for standard input; of splits, the train split
+    input: String,
+    /// What is written: .tsv, .csv, .jsonl or .parquet, plain or with .gz or .zst
+    output: PathBuf,
+    /// Number of rows
+    #[arg(long, short = 'n', value_name = "N")]
+    rows: usize,
+    /// Which rows: the same ones for the same number
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    /// Replace the file if it exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+pub(crate) fn run(args: &SampleArgs, common: &Common) -> anyhow::Result<()> {
+    let columns = args.columns.resolve();
+    let table = match sources::file(&args.input, &columns, common)? {
+        Some(table) => table,
+        None => sources::table(&args.input, Some("train"), &columns, common)?,
+    };
+    let mut sampled = table.without_rows();
+    sampled.extend_from(&table, &sample(&table, args.rows, args.seed));
+    write(&args.output, &sampled, args.overwrite, common)
+}

@@ -332,17 +332,20 @@ fn what_cannot_be_written() {
     write_table(&directory.path().join("a.csv"), &tab, true).unwrap();
 }
 
+/// Text, second text, label, labels and group of a row.
+type Everything = (String, String, String, std::collections::BTreeSet<String>, String);
+
 /// Rows with everything, of strings that are not blank.
 fn tables(text: &'static str) -> impl Strategy<Value = Table> {
     let filled = text.prop_filter("blank", |text: &String| !text.trim().is_empty());
     let name = "[a-z0-9é\"',;]{1,6}";
     let row = (filled.clone(), filled.clone(), name, prop::collection::btree_set(name, 0..3), filled);
     (prop::collection::vec(row, 1..8), any::<[bool; 3]>()).prop_map(|(rows, [pairs, multi_label, groups])| {
-        let labels = |(_, _, label, set, _): &(_, _, String, std::collections::BTreeSet<String>, _)| match multi_label {
+        let labels = |(_, _, label, set, _): &Everything| match multi_label {
             true => set.iter().cloned().collect::<Vec<_>>().join("|"),
             false => label.clone(),
         };
-        let all = |with: bool, pick: &dyn Fn(&(String, String, String, std::collections::BTreeSet<String>, String)) -> String| {
+        let all = |with: bool, pick: &dyn Fn(&Everything) -> String| {
             if with { rows.iter().map(pick).collect() } else { Vec::new() }
         };
         Table {

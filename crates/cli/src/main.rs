@@ -1,6 +1,7 @@
 //! The program `distune`: parses the command line, calls the library, prints. One file a subcommand.
 //!
-//! Exit status: 0 done, 1 an error (one message on standard error), 2 a wrong command line, 130 interrupted.
+//! Exit status: 0 done, 1 an error (one message on standard error) or problems that `data check --strict` found, 2 a wrong command
+//! line, 130 interrupted.
 
 mod bench;
 mod columns;
@@ -78,7 +79,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
-    /// Convert and sample data
+    /// Check, convert and sample data
     #[command(subcommand)]
     Data(data::DataCommand),
     Convert(convert::ConvertArgs),
@@ -89,6 +90,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
+        // the report says what it is
+        Err(error) if error.is::<data::ProblemsFound>() => ExitCode::FAILURE,
         Err(error) => fail(&error),
     }
 }

@@ -1,6 +1,7 @@
 //! Names on the command line resolved: a model (`bundled`, a directory or a name of the hub), data (`reviews`, a directory, a
 //! file or a name of the hub), and how a model reads texts.
 
+use distune::data::audit::{Part, read_parts};
 use distune::data::{Columns, LabelMap, Labels, Splits, Table, note_table, read_file, read_splits, split_files};
 use distune::engine::{Cpu, Engine};
 use distune::model::{Architecture, Config, Model, ModelFiles};
@@ -66,6 +67,32 @@ pub(crate) fn splits(names: &[String], columns: &Columns, seed: u64, common: &Co
         [path] => read_splits(path, columns, seed),
         paths => split_files(paths, columns, seed),
     }
+}
+
+/// Data by its name for a check: splits as they are, or files as one part; and what was assumed.
+pub(crate) fn parts(names: &[String], columns: &Columns, common: &Common) -> Result<(Vec<Part>, Vec<String>)> {
+    #[cfg(feature = "bundled")]
+    if names == [REVIEWS] {
+        return Ok((bundled_reviews()?, Vec::new()));
+    }
+    let paths: Vec<_> = names.iter().map(|name| hub::path(Kind::Dataset, name, common)).collect::<Result<_>>()?;
+    read_parts(&paths, columns)
+}
+
+/// The bundled reviews; nothing where they are not compiled in.
+pub(crate) fn bundled_reviews() -> Result<Vec<Part>> {
+    #[cfg(not(feature = "bundled"))]
+    return Ok(Vec::new());
+    #[cfg(feature = "bundled")]
+    ["train", "validation", "test"]
+        .into_iter()
+        .zip(assets::REVIEWS)
+        .map(|(split, (file, bytes))| {
+            let path = std::path::Path::new(file);
+            let table = distune::data::read_bytes(path, bytes, &Columns::default(), Labels::Required)?;
+            Ok(Part { split: split.to_owned(), tables: vec![table] })
+        })
+        .collect()
 }
 
 /// The rows of a file, with labels if it has them; nothing where the name stands for several splits.

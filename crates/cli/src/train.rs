@@ -152,6 +152,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let recipe = args.recipe.resolve(&config)?;
     let splits = sources::splits(&args.data, &args.columns.resolve(), recipe.seed, common)?;
     splits.notes.iter().for_each(|text| note(common, text));
+    distune::data::audit::quick_check(&splits).iter().for_each(|text| note(common, text));
 
     let (model, labels) = model_for(args, &files, &config, &splits, &recipe, common)?;
     files.forget_weights();

@@ -4,6 +4,7 @@
 //! [`Dataset`] has texts with class ids, [`Examples`] token ids with class ids, [`Batch`] is what an engine eats. Called by
 //! `train`, `eval` and the command line.
 
+pub mod audit;
 mod batch;
 mod columns;
 mod examples;

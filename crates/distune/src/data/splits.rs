@@ -12,9 +12,9 @@ use super::{Columns, Labels, Table, quoted, read_files};
 use crate::{Error, Result};
 
 /// File names, without extension, of the three splits.
-const TRAIN: &[&str] = &["train"];
-const VALIDATION: &[&str] = &["validation", "dev", "val", "valid"];
-const TEST: &[&str] = &["test"];
+pub(super) const TRAIN: &[&str] = &["train"];
+pub(super) const VALIDATION: &[&str] = &["validation", "dev", "val", "valid"];
+pub(super) const TEST: &[&str] = &["test"];
 /// Rows that were left out which are listed, at most.
 const LISTED: usize = 20;
 

@@ -51,7 +51,11 @@ impl std::error::Error for ProblemsFound {}
 
 pub(crate) fn run(args: &CheckArgs, common: &Common) -> anyhow::Result<()> {
     let (tokenizer, max_length) = tokenizer(args, common)?;
-    let (parts, notes) = sources::parts(&args.data, &args.columns.resolve(), common)?;
+    // nothing is written, so the first Ctrl-C may end the wait for rows
+    stop::waiting(args.data.iter().any(|name| name == "-"));
+    let read = sources::parts(&args.data, &args.columns.resolve(), common);
+    stop::waiting(false);
+    let (parts, notes) = read?;
     notes.iter().for_each(|text| note(common, text));
     let reviews = if args.data == [sources::REVIEWS] { Vec::new() } else { sources::bundled_reviews()? };
     let bundled = (!reviews.is_empty()).then_some(&reviews[..]);

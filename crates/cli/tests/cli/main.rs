@@ -8,12 +8,14 @@
 //! - `reproducible.rs`: seeds, threads, frozen tensors
 //! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
+//! - `check.rs`: `data check`
 //! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod check;
 mod checkpoints;
 mod errors_data;
 mod errors_model;

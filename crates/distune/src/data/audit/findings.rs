@@ -72,7 +72,7 @@ impl<'r, 'a> Findings<'r, 'a> {
         let mut trained: Option<Vec<Class>> = None;
         for split in self.rows.splits() {
             let (classes, of) = (classes(self.rows, split), split.rows.len());
-            if let [only] = &classes[..] {
+            if let (None, [only]) = (&trained, &classes[..]) {
                 let found = Found { count: only.rows, of, ..Found::default() };
                 let message = format!("all rows have the label {:?}", only.label);
                 let advice =

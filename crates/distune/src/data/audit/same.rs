@@ -109,12 +109,6 @@ impl Keys {
         let of = |row: usize| Some((row, *known.get(&self.normalised[row])?));
         rows.splits().iter().map(|split| split.rows.clone().filter_map(of).collect()).collect()
     }
-
-    /// Whether two rows are the same after trimming.
-    #[cfg(test)]
-    pub(super) fn same_trimmed(&self, a: usize, b: usize) -> bool {
-        self.trimmed[a] == self.trimmed[b]
-    }
 }
 
 /// Hashes of the trimmed and the normalised form, and whether there is a letter or a digit.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::near::Pair;
 use super::rows::{Rows, Split, UNLABELLED};
 use super::same::{EXAMPLES, Keys, Same, Tally};
+use super::words::{are, counted, have, thousands, wider};
 use super::{Class, Example, Finding, Kind, LengthReport, Level, Place, Report, SplitReport};
 
 /// Rows that cannot be read which are listed, at most.
@@ -61,7 +62,7 @@ impl<'r, 'a> Findings<'r, 'a> {
             let listed = tables.iter().flat_map(|table| &table.skipped).take(LISTED);
             let examples = listed.map(|text| Example { problem: Some(text.clone()), ..Example::default() }).collect();
             let found = Found { count, of: split.rows.len() + count, examples, ..Found::default() };
-            let message = format!("{} empty or cannot be read", are(&found, "row"));
+            let message = format!("{} empty or cannot be read", are(found.count, found.of, "row"));
             let advice = "Correct them, or train with --skip-bad, which leaves them out";
             self.add(Kind::UnreadableRows, Level::Problem, split.name, found, message, advice);
         }
@@ -107,7 +108,7 @@ impl<'r, 'a> Findings<'r, 'a> {
         let found = Found { count, of: split.rows.len(), ..Found::default() };
         let message = format!(
             "{} a label that the train split has not got: {}",
-            have(&found, "row"),
+            have(found.count, found.of, "row"),
             crate::data::quoted(&names, 10)
         );
         let advice = "Correct the labels, or move some of these rows to the train split";
@@ -134,10 +135,10 @@ impl<'r, 'a> Findings<'r, 'a> {
         let mut found = self.both(exact, wide, normalised.distinct[at]);
         found.of = if wide.count > exact.count { normalised.distinct[at] } else { trimmed.distinct[at] };
         let message = match exact.count {
-            0 => format!("{} several labels, when only letters and digits count", have(&found, "text")),
+            0 => format!("{} several labels, when only letters and digits count", have(found.count, found.of, "text")),
             count => {
-                let exact = Found { count, of: trimmed.distinct[at], ..Found::default() };
-                format!("{} several labels{}", have(&exact, "text"), wider(&found))
+                let of = trimmed.distinct[at];
+                format!("{} several labels{}", have(count, of, "text"), wider(found.count, found.exact))
             }
         };
         let advice = "Decide which label is right and correct or remove the others: the model cannot learn both";
@@ -149,11 +150,8 @@ impl<'r, 'a> Findings<'r, 'a> {
         (found.other, found.other_label) = (Some(earlier.name.to_owned()), Some(wide.other_label));
         let (name, of) = (earlier.name, found.of);
         let mut message = match exact.count {
-            0 => format!("{} in {name} too, when only letters and digits count", are(&found, "row")),
-            count => {
-                let exact = Found { count, of, ..Found::default() };
-                format!("{} in {name} too{}", are(&exact, "row"), wider(&found))
-            }
+            0 => format!("{} in {name} too, when only letters and digits count", are(found.count, found.of, "row")),
+            count => format!("{} in {name} too{}", are(count, of, "row"), wider(found.count, found.exact)),
         };
         if wide.other_label > 0 {
             message += &format!(", {} with another label", thousands(wide.other_label));
@@ -165,12 +163,12 @@ impl<'r, 'a> Findings<'r, 'a> {
     fn repeated(&mut self, split: &Split, at: usize, trimmed: &Same, normalised: &Same) {
         let (exact, wide) = (&trimmed.repeated[at], &normalised.repeated[at]);
         let found = self.both(exact, wide, split.rows.len());
-        let (message, level) = match exact.count {
-            0 => (format!("{} repeated, when only letters and digits count", are(&found, "row")), Level::Note),
+        let (of, level) = (found.of, if exact.count > 0 { Level::Problem } else { Level::Note });
+        let verb = if exact.count == 1 { "repeats" } else { "repeat" };
+        let message = match exact.count {
+            0 => format!("{} repeated, when only letters and digits count", are(found.count, of, "row")),
             count => {
-                let exact = Found { count, of: found.of, ..Found::default() };
-                let verb = if count == 1 { "repeats" } else { "repeat" };
-                (format!("{} {verb} an earlier one{}", counted(&exact, "row"), wider(&found)), Level::Problem)
+                format!("{} {verb} an earlier one{}", counted(count, of, "row"), wider(found.count, found.exact))
             }
         };
         let advice = "Remove them, unless they occur as often where the model will be used";
@@ -186,13 +184,15 @@ impl<'r, 'a> Findings<'r, 'a> {
                 wide.examples.iter().filter(|pair| !exact.examples.contains(pair)).take(EXAMPLES - pairs.len()),
             );
         }
-        let example = |&(row, other): &(usize, usize)| Example {
-            row: Some(place(self.rows, row)),
-            other: Some(place(self.rows, other)),
-            ..Example::default()
-        };
+        let example =
+            |&(row, other): &(usize, usize)| Example { other: Some(place(self.rows, other)), ..self.example(row) };
         let examples = pairs.iter().map(example).collect();
         Found { count: wide.count.max(exact.count), of, exact: Some(exact.count), examples, ..Found::default() }
+    }
+
+    /// A row that shows something.
+    fn example(&self, row: usize) -> Example {
+        Example { row: Some(place(self.rows, row)), ..Example::default() }
     }
 
     /// Texts without letters and digits.
@@ -200,10 +200,9 @@ impl<'r, 'a> Findings<'r, 'a> {
         for split in self.rows.splits() {
             let mut blank = keys.blank.iter().filter(|row| split.rows.contains(row));
             let count = blank.clone().count();
-            let row = |&row: &usize| Example { row: Some(place(self.rows, row)), ..Example::default() };
-            let examples = blank.by_ref().take(EXAMPLES).map(row).collect();
+            let examples = blank.by_ref().take(EXAMPLES).map(|&row| self.example(row)).collect();
             let found = Found { count, of: split.rows.len(), examples, ..Found::default() };
-            let message = format!("{} without a letter or a digit", are(&found, "text"));
+            let message = format!("{} without a letter or a digit", are(found.count, found.of, "text"));
             let advice = "Check that they are texts, and that the encoding of the file is right";
             self.add(Kind::NoLetters, Level::Note, split.name, found, message, advice);
         }
@@ -225,10 +224,9 @@ impl<'r, 'a> Findings<'r, 'a> {
             };
             let other_label = pairs.iter().filter(differ).count();
             let example = |pair: &&Pair| Example {
-                row: Some(place(self.rows, pair.row)),
                 other: Some(place(self.rows, pair.earlier)),
                 similarity: Some(pair.similarity),
-                ..Example::default()
+                ..self.example(pair.row)
             };
             let examples = pairs.iter().take(EXAMPLES).map(example).collect();
             let of = self.distinct_normalised.get(at).copied().unwrap_or(split.rows.len());
@@ -239,12 +237,13 @@ impl<'r, 'a> Findings<'r, 'a> {
                 count => format!(", {} with another label", thousands(count)),
             };
             if at == before {
-                let message = format!("{} nearly like an earlier one{labels}", are(&found, "text"));
+                let message = format!("{} nearly like an earlier one{labels}", are(found.count, found.of, "text"));
                 let advice = "Look at some: copies with small changes add little, and weigh double where they agree";
                 self.add(Kind::NearDuplicates, Level::Note, split.name, found, message, advice);
             } else {
                 found.other = Some(earlier.name.to_owned());
-                let message = format!("{} nearly like one in {}{labels}", are(&found, "text"), earlier.name);
+                let message =
+                    format!("{} nearly like one in {}{labels}", are(found.count, found.of, "text"), earlier.name);
                 let advice = "Look at some: if they are copies, remove them from one of the two splits";
                 self.add(Kind::NearOverlap, Level::Note, split.name, found, message, advice);
             }
@@ -254,16 +253,15 @@ impl<'r, 'a> Findings<'r, 'a> {
     /// Rows that are among the bundled data.
     pub(super) fn bundled(&mut self, keys: &Keys, bundled: &Rows, theirs: &Keys) {
         for (split, pairs) in self.rows.splits().iter().zip(keys.found_in(self.rows, theirs)) {
-            let example = |&(row, other): &(usize, usize)| Example {
-                row: Some(place(self.rows, row)),
-                other: Some(place(bundled, other)),
-                ..Example::default()
-            };
+            let example =
+                |&(row, other): &(usize, usize)| Example { other: Some(place(bundled, other)), ..self.example(row) };
             let examples = pairs.iter().take(EXAMPLES).map(example).collect();
             let mut found = Found { count: pairs.len(), of: split.rows.len(), examples, ..Found::default() };
             found.other = Some("reviews".to_owned());
-            let message =
-                format!("{} among the bundled reviews, when only letters and digits count", are(&found, "row"));
+            let message = format!(
+                "{} among the bundled reviews, when only letters and digits count",
+                are(found.count, found.of, "row")
+            );
             let advice =
                 "Never score a model on these rows that was trained on the bundled reviews, nor the other way round";
             self.add(Kind::BundledOverlap, Level::Note, split.name, found, message, advice);
@@ -274,14 +272,10 @@ impl<'r, 'a> Findings<'r, 'a> {
     pub(super) fn truncated(&mut self, lengths: &[Option<LengthReport>], max_length: usize) {
         for (split, lengths) in self.rows.splits().iter().zip(lengths) {
             let Some(lengths) = lengths else { continue };
-            let example = |&(row, tokens): &(usize, usize)| Example {
-                row: Some(place(self.rows, row)),
-                tokens: Some(tokens),
-                ..Example::default()
-            };
+            let example = |&(row, tokens): &(usize, usize)| Example { tokens: Some(tokens), ..self.example(row) };
             let examples = lengths.longest.iter().map(example).collect();
             let found = Found { count: lengths.truncated, of: split.rows.len(), examples, ..Found::default() };
-            let message = format!("{} cut at {max_length} tokens", are(&found, "row"));
+            let message = format!("{} cut at {max_length} tokens", are(found.count, found.of, "row"));
             let advice = "Raise --max-length if what matters stands at the end; time grows with it";
             self.add(Kind::TruncatedRows, Level::Note, split.name, found, message, advice);
         }
@@ -343,47 +337,4 @@ fn place(rows: &Rows, row: usize) -> Place {
         None => whole,
     };
     Place { file: PathBuf::from(file), line, label: rows.label_name(row).map(str::to_owned), text }
-}
-
-/// "371 of 67,349 rows (0.55 %)"
-fn counted(found: &Found, unit: &str) -> String {
-    let percent = 100.0 * found.count as f64 / found.of.max(1) as f64;
-    let percent = match percent {
-        p if p >= 99.95 || p == 0.0 => format!("{p:.0}"),
-        p if p >= 1.0 => format!("{p:.1}"),
-        p if p >= 0.01 => format!("{p:.2}"),
-        _ => "less than 0.01".to_owned(),
-    };
-    format!("{} of {} {unit}s ({percent} %)", thousands(found.count), thousands(found.of))
-}
-
-/// The same with a verb.
-fn are(found: &Found, unit: &str) -> String {
-    format!("{} {}", counted(found, unit), if found.count == 1 { "is" } else { "are" })
-}
-
-/// The same with another one.
-fn have(found: &Found, unit: &str) -> String {
-    format!("{} {}", counted(found, unit), if found.count == 1 { "has" } else { "have" })
-}
-
-/// The count by the wider definition, if that is more.
-fn wider(found: &Found) -> String {
-    match found.exact {
-        Some(exact) if found.count > exact => {
-            format!("; {} when only letters and digits count", thousands(found.count))
-        }
-        _ => String::new(),
-    }
-}
-
-/// 1234567 as "1,234,567".
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let first = digits.len() % 3;
-    let (first, rest) = digits.split_at(first);
-    let groups = rest.as_bytes().chunks(3).map(|group| String::from_utf8_lossy(group).into_owned());
-    let parts: Vec<String> =
-        Some(first.to_owned()).filter(|first| !first.is_empty()).into_iter().chain(groups).collect();
-    parts.join(",")
 }

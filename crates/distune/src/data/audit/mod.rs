@@ -14,7 +14,7 @@
 //!
 //! - `rows`: the rows of all splits, numbered through; `read`: how they are read
 //! - `same`: equal texts; `near`: near duplicates; `lengths`: tokens
-//! - `report`: what is found, for text and JSON; `findings`: how it is said
+//! - `report`: what is found, for text and JSON; `findings` and `words`: how it is said
 
 mod findings;
 mod lengths;
@@ -25,6 +25,7 @@ mod rows;
 mod same;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use lengths::{Bin, LengthReport, counting_tokenizer};
 pub use near::{BAND_WIDTH, BANDS, SHINGLE, SHORTEST, THRESHOLD};

@@ -87,7 +87,7 @@ fn signatures(rows: &Rows, documents: &[u32], watcher: &mut dyn Watcher) -> Resu
     const WORK: &str = "taking MinHash signatures";
     let orders = Orders::new();
     let mut long = Vec::with_capacity(documents.len());
-    let mut bands = vec![Vec::with_capacity(documents.len()); BANDS];
+    let mut bands: Vec<Vec<u32>> = (0..BANDS).map(|_| Vec::with_capacity(documents.len())).collect();
     for (at, chunk) in documents.chunks(CHUNK).enumerate() {
         if watcher.stop_requested() {
             return Err(interrupted(WORK));

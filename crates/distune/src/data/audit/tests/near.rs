@@ -101,7 +101,7 @@ proptest! {
             for other in (0..row).filter(|&other| first(other) && long_enough(all[other])) {
                 let exact = similarity(all[row], all[other]);
                 if exact >= 0.93 && normalised(row) != normalised(other) {
-                    // the probability to miss one is 4e-11
+                    // the probability to miss one is 1e-9
                     prop_assert!(known.contains_key(&(row, split(other))), "{exact}: {} and {}", all[row], all[other]);
                 }
             }

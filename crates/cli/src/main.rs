@@ -78,7 +78,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
-    /// Convert and sample data
+    /// Convert, split and sample data
     #[command(subcommand)]
     Data(data::DataCommand),
     Convert(convert::ConvertArgs),

@@ -30,7 +30,7 @@ pub(crate) struct ConvertArgs {
 pub(crate) fn run(args: &ConvertArgs, common: &Common) -> anyhow::Result<()> {
     let columns = args.columns.resolve();
     let Some(table) = sources::file(&args.input, &columns, common)? else {
-        let splits = sources::splits(std::slice::from_ref(&args.input), &columns, 0, common)?;
+        let splits = sources::splits(std::slice::from_ref(&args.input), &columns, common)?;
         splits.notes.iter().for_each(|text| note(common, text));
         for (name, table) in [("train", splits.train), ("validation", splits.validation), ("test", splits.test)] {
             if let Some(table) = table {

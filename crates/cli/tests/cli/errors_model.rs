@@ -158,7 +158,11 @@ fn config_values() {
         ("model_type", json!("roberta"), "expected \"distilbert\" or \"bert\" (DistilBERT, or BERT and its family"),
         ("model_type", Value::Null, "sentence-transformers), found null"),
         ("activation", json!("relu"), "expected \"gelu\", found \"relu\""),
-        ("problem_type", json!("regression"), "expected \"single_label_classification\", found \"regression\""),
+        (
+            "problem_type",
+            json!("regression"),
+            "expected \"single_label_classification\" or \"multi_label_classification\", found \"regression\"",
+        ),
         ("dim", json!("16"), "expected a whole number from 1 to 1048576, found \"16\""),
         ("dim", json!(-16), "found -16"),
         ("n_heads", json!(0), "expected a whole number"),

@@ -4,6 +4,8 @@
 //! - `errors_data.rs`: data that cannot be used, and what the message says about it
 //! - `errors_model.rs`: models that cannot be used
 //! - `errors_train.rs`: settings and output directories that cannot be used, a training that diverges
+//! - `tasks.rs`: several labels a row, pairs of texts, class weights, many classes
+//! - `splits.rs`: what is held out, `data split`, `data convert` and `data sample`
 //! - `train.rs`: what a training writes, and that it loads again
 //! - `reproducible.rs`: seeds, threads, frozen tensors
 //! - `hub.rs`: models and data by name, from a hub on loopback
@@ -26,5 +28,7 @@ mod hub_server;
 mod interrupt;
 mod predict;
 mod reproducible;
+mod splits;
 mod support;
+mod tasks;
 mod train;

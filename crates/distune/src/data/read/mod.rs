@@ -63,6 +63,20 @@ impl Table {
         self.texts.is_empty()
     }
 
+    /// The names of the labels of a row: one, or any number with `multi_label`.
+    pub fn names_of(&self, row: usize) -> impl Iterator<Item = &str> {
+        let label = self.labels.get(row).map_or("", String::as_str);
+        // a single label may have a | in it
+        let several = if self.multi_label { label } else { "" };
+        let single = (!self.multi_label).then_some(label);
+        several.split('|').filter(|name| !name.is_empty()).chain(single)
+    }
+
+    /// The names of the labels of all rows, one after another.
+    pub fn label_names(&self) -> impl Iterator<Item = &str> {
+        (0..self.labels.len()).flat_map(|row| self.names_of(row))
+    }
+
     /// A table without rows, with the same columns and classes.
     pub fn without_rows(&self) -> Self {
         Self {

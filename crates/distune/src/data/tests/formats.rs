@@ -306,7 +306,7 @@ fn hub_directories_are_read() {
     write("train-00000-of-00002.parquet", &["a"], &["0"]);
     write("validation-00000-of-00001-0123abcd.parquet", &["c"], &["1"]);
     write("test-00000-of-00001.parquet", &["d"], &["-1"]);
-    let read = || read_splits(directory.path(), &Columns::default(), 1);
+    let read = || read_splits(directory.path(), &Columns::default());
     let error = message(read());
     assert!(error.contains("the train split has 2 parts, found \"train-00000-of-00002.parquet\""), "{error}");
     write("train-00001-of-00002.parquet", &["b"], &["1"]);

@@ -57,7 +57,7 @@ fn integers_are_not_ids_where_names_are_integers() {
 fn a_dataset_has_ids() {
     let table = labelled(&["1", "0", "POSITIVE"]);
     let dataset = Dataset::new(table.clone(), &map(&["negative", "positive"])).unwrap();
-    assert_eq!(dataset.labels, [1, 0, 1]);
+    assert_eq!(dataset.answers, Answers::One(vec![1, 0, 1]));
     assert_eq!((dataset.len(), dataset.is_empty()), (3, false));
     assert_eq!((dataset.path, dataset.texts, dataset.lines), (table.path, table.texts, table.lines));
 }

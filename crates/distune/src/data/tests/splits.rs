@@ -18,7 +18,7 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 /// Reads a directory with the files given, columns guessed.
 fn read(files: &[(&str, &str)]) -> crate::Result<Splits> {
-    read_splits(directory(files).path(), &Columns::default(), SEED)
+    read_splits(directory(files).path(), &Columns::default())
 }
 
 const ROWS: &str = "sentence\tlabel\na\t0\nb\t1\n";
@@ -49,13 +49,13 @@ fn other_names_and_columns_are_read() {
         assert_eq!((splits.validation.unwrap().len(), splits.test.unwrap().len()), (1, 2));
         assert!(splits.notes[1].contains("text column \"text\""), "{:?}", splits.notes);
     }
-    let named = read_splits(directory(&[("train.tsv", ROWS)]).path(), &columns("sentence", "label"), SEED).unwrap();
+    let named = read_splits(directory(&[("train.tsv", ROWS)]).path(), &columns("sentence", "label")).unwrap();
     assert!(named.notes.is_empty(), "{:?}", named.notes);
 }
 
 #[test]
 fn directories_that_cannot_be_used() {
-    let missing = message(read_splits(Path::new("nowhere"), &Columns::default(), SEED));
+    let missing = message(read_splits(Path::new("nowhere"), &Columns::default()));
     assert_eq!(missing, "nowhere: no such file or directory. Check the path");
     let bare = message(read(&[("training.tsv", ROWS), ("b.txt", "")]));
     assert!(bare.contains("no train file; found: \"b.txt\", \"training.tsv\". Looked for train.tsv"), "{bare}");
@@ -80,7 +80,8 @@ fn reviews() -> String {
 /// The three tables of a split file.
 fn split_reviews(seed: u64) -> [Table; 3] {
     let directory = directory(&[("reviews.tsv", &reviews())]);
-    let splits = read_splits(&directory.path().join("reviews.tsv"), &Columns::default(), seed).unwrap();
+    let splits = read_splits(&directory.path().join("reviews.tsv"), &Columns::default()).unwrap();
+    let splits = splits.complete(SelectOn::Auto, seed);
     assert!(splits.notes[1].contains("its 300 rows were split at random within each class"), "{:?}", splits.notes);
     [splits.train.unwrap(), splits.validation.unwrap(), splits.test.unwrap()]
 }
@@ -135,14 +136,14 @@ fn the_split_is_the_same_on_every_machine() {
 fn classes_keep_rows_to_train_on() {
     let path = |directory: &tempfile::TempDir| directory.path().join("a.tsv");
     let few = directory(&[("a.tsv", ROWS)]);
-    let splits = read_splits(&path(&few), &Columns::default(), SEED).unwrap();
+    let splits = read_splits(&path(&few), &Columns::default()).unwrap().complete(SelectOn::Auto, SEED);
     assert_eq!((splits.train.unwrap().len(), splits.validation, splits.test), (2, None, None));
 
     // A class that is one text, many times over, cannot be divided; nor does the other class make up for it.
     let same = format!("text\tlabel\n{}{}", "same\tbad\n".repeat(500), "good\tgood\n".repeat(5));
     let rows: String = (0..20).map(|row| format!("{row}\tgood\n")).collect();
     let same = directory(&[("a.tsv", &(same + &rows))]);
-    let splits = read_splits(&path(&same), &Columns::default(), SEED).unwrap();
+    let splits = read_splits(&path(&same), &Columns::default()).unwrap().complete(SelectOn::Auto, SEED);
     let (validation, test) = (splits.validation.unwrap(), splits.test.unwrap());
     assert!(validation.len() <= 3 && test.len() <= 3 && validation.labels[0] == "good");
     assert_eq!(splits.train.unwrap().len(), 525 - validation.len() - test.len());

@@ -174,7 +174,7 @@ fn ratio(part: usize, whole: usize) -> f64 {
 }
 
 /// The classes as a plain-text table: a line of headings, then name, precision, recall, F1 and rows of each class; of more than
-/// [`SHOWN`], those with most rows.
+/// thirty, those with most rows.
 pub fn table(metrics: &Metrics) -> String {
     let mut classes: Vec<&ClassMetrics> = metrics.classes.iter().collect();
     if classes.len() > SHOWN {

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const SEED: u64 = 42;
@@ -147,4 +149,59 @@ fn classes_keep_rows_to_train_on() {
     let (validation, test) = (splits.validation.unwrap(), splits.test.unwrap());
     assert!(validation.len() <= 3 && test.len() <= 3 && validation.labels[0] == "good");
     assert_eq!(splits.train.unwrap().len(), 525 - validation.len() - test.len());
+}
+
+/// A table of texts, labels and groups.
+fn grouped(rows: &[(u8, u8, u8)], groups: bool, several: bool) -> Table {
+    let column = |of: &dyn Fn(&(u8, u8, u8)) -> String| rows.iter().map(of).collect::<Vec<_>>();
+    Table {
+        text_column: "text".into(),
+        texts: column(&|row| format!("Text {}{}", row.0, ["", "!", " ?"][usize::from(row.2 % 3)])),
+        labels: column(&|row| if several { format!("{}|{}", row.1, row.1 / 2) } else { row.1.to_string() }),
+        groups: if groups { column(&|row| row.2.to_string()) } else { Vec::new() },
+        lines: (0..rows.len() as u64).collect(),
+        multi_label: several,
+        ..Table::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Every row is in one part, the parts have their sizes, and nothing that belongs together is divided.
+    #[test]
+    fn partitions(
+        rows in prop::collection::vec((0..200_u8, 0..4_u8, 0..40_u8), 1..400),
+        [groups, several] in any::<[bool; 2]>(),
+        (validation, test) in (0.0..0.4, 0.0..0.4),
+        seed in any::<u64>(),
+    ) {
+        let table = grouped(&rows, groups, several);
+        let parts = partition(&table, Shares { validation, test }, seed);
+        let lines = |part: &Option<Table>| part.as_ref().map(|part| part.lines.clone()).unwrap_or_default();
+        let mut all: Vec<u64> = parts.iter().flat_map(lines).collect();
+        all.sort_unstable();
+        prop_assert_eq!(&all, &table.lines);
+        for (part, share) in parts[1..].iter().zip([validation, test]) {
+            // each class may be rounded up once
+            prop_assert!(lines(part).len() as f64 <= share * rows.len() as f64 + 4.0);
+        }
+        prop_assert!(parts[0].is_some(), "rows to train on");
+        let of = |pick: &dyn Fn(&(u8, u8, u8)) -> u8| -> Vec<HashSet<u8>> {
+            parts.iter().map(|part| lines(part).iter().map(|&line| pick(&rows[line as usize])).collect()).collect()
+        };
+        let divided = |sets: &[HashSet<u8>]| (0..3).any(|i| (i + 1..3).any(|j| !sets[i].is_disjoint(&sets[j])));
+        prop_assert!(!divided(&of(&|row| row.0)), "texts");
+        prop_assert!(!groups || !divided(&of(&|row| row.2)), "groups");
+        prop_assert_eq!(partition(&table, Shares { validation, test }, seed), parts);
+    }
+}
+
+#[test]
+fn groups_of_any_size_are_divided() {
+    // five authors of a fifth of the rows each: none fits into a tenth of a class, one into what the classes leave together
+    let rows: Vec<(u8, u8, u8)> = (0..200).map(|row| (row, u8::from(row % 40 == 0), row / 20)).collect();
+    let [train, validation, test] = partition(&grouped(&rows, true, false), Shares::default(), 1);
+    let rows = |table: Option<Table>| table.map_or(0, |table| table.len());
+    assert_eq!([rows(train), rows(validation), rows(test)], [160, 20, 20]);
 }

@@ -190,7 +190,8 @@ pub fn note_table(notes: &mut Vec<String>, columns: &Columns, table: &Table, kno
     let unlabelled = known.is_some() && table.labels.is_empty();
     if guessed && !same && !unlabelled {
         let label = table.label_column.as_deref().unwrap_or("none");
-        notes.push(format!("{path}: text column {text:?}, label column {label:?}, from the header"));
+        let second = table.pair_column.as_ref().map(|pair| format!(", second text {pair:?}")).unwrap_or_default();
+        notes.push(format!("{path}: text column {text:?}{second}, label column {label:?}, from the header"));
     }
     notes.extend(table.notes.iter().cloned());
     if !table.skipped.is_empty() {

@@ -216,3 +216,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pairs_are_guessed_by_both_names() {
+    for (header, pair) in [
+        ("index\tsentence1\tsentence2\tlabel", Some("sentence2")),
+        ("Premise\tidx\tHypothesis\tlabel", Some("Hypothesis")),
+        ("sentence\tlabel\tquestion\tx", Some("sentence")),
+        ("sentence\tlabel\tsentence2\tx", None),
+    ] {
+        let table = parse("a.tsv", format!("{header}\na\tb\tc\td\n")).unwrap();
+        assert_eq!(table.pair_column.as_deref(), pair, "{header}");
+        assert_eq!(table.pairs.len(), usize::from(pair.is_some()));
+    }
+    // a named text column is a single text
+    let table = read_bytes(
+        Path::new("a.csv"),
+        b"sentence1,sentence2,label\na,b,c\n",
+        &columns("sentence1", "label"),
+        Labels::Required,
+    );
+    assert_eq!(table.unwrap().pair_column, None);
+}

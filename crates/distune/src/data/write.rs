@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
 use super::Table;
-use super::read::{Format, Packing, name_parts, unknown_format};
+use super::read::{Format, Packing, name_parts, not_written};
 use crate::{Error, Result};
 
 /// Rows of a Parquet row group.
@@ -33,7 +33,7 @@ pub fn write_table(path: &Path, table: &Table, overwrite: bool) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let (format, packing) = match name_parts(&name) {
         Some((_, Some(format), packing)) => (format, packing),
-        _ => return Err(unknown_format(path)),
+        _ => return Err(not_written(path)),
     };
     if path.is_dir() || path.exists() && !overwrite {
         let hint = if path.is_dir() { "Name a file" } else { "Choose another name, or add --overwrite to replace it" };
@@ -101,7 +101,7 @@ fn write(path: &Path, to: &mut (dyn Write + Send), format: Format, table: &Table
         Format::Parquet => {
             write_parquet(to, table).map_err(|error| Error::file(path, format!("cannot write: {error}"), ""))
         }
-        Format::Trees => Err(unknown_format(path)),
+        Format::Trees => Err(not_written(path)),
     }
 }
 

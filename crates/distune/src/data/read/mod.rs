@@ -4,6 +4,7 @@
 //! [`builder`] checks them and makes the table. Everything streams, but for Parquet (by row group) and JSON arrays.
 
 mod builder;
+mod contained;
 mod delimited;
 mod json;
 mod parquet;
@@ -16,7 +17,7 @@ pub use self::trees::Trees;
 use super::{Columns, Labels};
 use crate::{Error, Result};
 use source::Source;
-pub(super) use source::{Format, Packing, name_parts, unknown_format};
+pub(super) use source::{Format, Packing, name_parts, not_written};
 
 /// Rows of one file or split as read: labels still as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

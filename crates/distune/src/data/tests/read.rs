@@ -133,7 +133,10 @@ fn a_quote_that_is_never_closed_is_refused() {
     let unclosed = "text,label\na,0\nb,\"1\nc,0\nd,1\n";
     for text in [unclosed, unclosed.trim_end()] {
         let error = message(parse("a.csv", text));
-        assert!(error.starts_with("a.csv, line 3: a quote is opened in this row and never closed. "), "{error}");
+        assert!(
+            error.starts_with("a.csv, line 3: a quote is opened in column \"label\" and never closed. "),
+            "{error}"
+        );
     }
     assert_eq!(parse("a.csv", "text,label\na,\"0\n1\"\n").unwrap().labels, ["0\n1"]);
 }

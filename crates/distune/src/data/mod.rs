@@ -22,6 +22,7 @@ pub use answers::{Answers, PickedTargets};
 pub use batch::Batch;
 pub use columns::{Columns, Labels};
 pub use examples::{Examples, Lengths, check_ids};
+pub(crate) use files::of_split;
 pub use labels::{Dataset, LabelMap, MAX_CLASSES};
 pub use partition::{Shares, partition};
 pub use read::{Table, Trees, read_bytes, read_file, read_files};

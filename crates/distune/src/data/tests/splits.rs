@@ -205,3 +205,28 @@ fn groups_of_any_size_are_divided() {
     let rows = |table: Option<Table>| table.map_or(0, |table| table.len());
     assert_eq!([rows(train), rows(validation), rows(test)], [160, 20, 20]);
 }
+
+#[test]
+fn splits_in_directories_and_with_longer_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("text,label\n{text},0\nno {text},1\n")).unwrap();
+    };
+    let texts = || {
+        let splits = read_splits(directory.path(), &Columns::default()).unwrap();
+        let of = |table: Option<Table>| table.map_or(0, |table| table.len());
+        [of(splits.train), of(splits.validation), of(splits.test)]
+    };
+    write("train_data.csv", "a");
+    write("test-2020.csv", "b");
+    assert_eq!(texts(), [2, 0, 2]);
+    for name in ["train/0000.csv", "train/0001.csv", "dev/x.csv", "other/y.csv"] {
+        write(name, name);
+    }
+    std::fs::write(directory.path().join("train/README.txt"), "not rows").unwrap();
+    assert_eq!(texts(), [4, 2, 0]);
+    write("train.csv", "c");
+    assert_eq!(texts(), [2, 2, 0]);
+}

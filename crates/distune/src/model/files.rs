@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use memmap2::Mmap;
 
+use crate::model::Architecture;
 use crate::vocabulary::tokenizer_json;
 use crate::{Error, Result};
 
@@ -70,8 +71,9 @@ impl ModelFiles {
                 "Name a directory with config.json and model.safetensors, or \"bundled\"",
             ));
         }
-        let (tokenizer, notes) = tokenizer_files(directory)?;
         let config = read(directory, "config.json")?;
+        Architecture::check(&directory.join("config.json"), &config)?;
+        let (tokenizer, notes) = tokenizer_files(directory)?;
         let (weights, index) = open_weights(directory)?;
         Ok(Self { path: directory.to_owned(), config, tokenizer, notes, weights, index })
     }

@@ -1,6 +1,7 @@
 //! The program as its users run it: command lines in, exit status, messages and files out.
 //!
 //! - `support.rs`: a directory to run in, tiny models and data, what success and failure must look like
+//! - `data_convert.rs`: `data convert` and `data sample`
 //! - `errors_data.rs`: data that cannot be used, and what the message says about it
 //! - `errors_model.rs`: models that cannot be used
 //! - `errors_train.rs`: settings and output directories that cannot be used, a training that diverges
@@ -17,6 +18,7 @@
 
 mod bench;
 mod checkpoints;
+mod data_convert;
 mod errors_data;
 mod errors_model;
 mod errors_train;

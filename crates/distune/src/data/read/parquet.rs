@@ -43,7 +43,9 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
     let root = metadata.schema();
     let chunks = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
     if let Some(codec) = chunks.map(|column| column.compression()).find(|codec| !is_read(*codec)) {
-        let problem = format!("its columns are packed with {codec}, which is not read");
+        let codec = codec.to_string();
+        let name = codec.split('(').next().unwrap_or_default();
+        let problem = format!("its columns are packed with {name}, which is not read");
         return Err(Error::file(path, problem, "Write it with Zstandard, Snappy, gzip, LZ4 or unpacked"));
     }
     let header: Vec<String> = root.get_fields().iter().map(|field| field.name().to_owned()).collect();

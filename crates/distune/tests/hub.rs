@@ -355,6 +355,17 @@ fn who_may_read() {
 }
 
 #[test]
+fn the_storage_host_refuses() {
+    let fixture = Fixture::new();
+    // an address that has expired: the next one is asked for
+    fixture.server.fail(fixture.on_cdn(), &[Wrong::Status(403, ""), Wrong::Cut(1000), Wrong::Status(401, "")]);
+    let (directory, told) = fixture.fetches("org/tiny");
+    assert_eq!(fs::read(directory.join("model.safetensors")).unwrap(), fixture.weights);
+    assert_eq!(fixture.ranges(), ["", "", "bytes=1000-", "bytes=1000-"]);
+    assert_says(&told.notes.join(" "), &["the storage host 127.0.0.1 answered with status 403; next attempt", "401"]);
+}
+
+#[test]
 fn weights_of_another_architecture_are_not_fetched() {
     let fixture = Fixture::new();
     fixture.server.change("models/org/tiny", |repository| {

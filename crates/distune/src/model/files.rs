@@ -157,6 +157,11 @@ fn tokenizer_files(directory: &Path) -> Result<(Contents, Vec<String>)> {
         }
         _ => read(directory, TOKENIZER)?,
     };
+    // the `tokenizers` crate panics at some files that are cut short
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&tokenizer) {
+        let hint = "Expected the tokenizer.json of a fast Hugging Face tokenizer";
+        return Err(Error::file(&directory.join(TOKENIZER), format!("not a readable tokenizer: {error}"), hint));
+    }
     files.insert(0, (TOKENIZER.to_owned(), tokenizer));
     Ok((files, notes))
 }

@@ -23,6 +23,11 @@ const PAIR_NAMES: [[&str; 2]; 7] = [
 /// Column names listed in a message, at most.
 const LISTED: usize = 20;
 
+/// Whether a column of that name is guessed to be the label.
+pub(super) fn means_label(name: &str) -> bool {
+    LABEL_NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// Which columns hold text and label, where `None` is guessed from the header, and which rows are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {

@@ -253,7 +253,7 @@ fn of_text(text: &str, column: &str) -> Result<String, Problem> {
     let number = text.bytes().any(|byte| byte.is_ascii_digit()).then(|| text.parse::<f64>().ok()).flatten();
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.".contains(&byte));
     match number {
-        Some(number) if number.fract() != 0.0 => Err(fraction(text, column)),
+        Some(number) if number.is_finite() && number.fract() != 0.0 => Err(fraction(text, column)),
         Some(_) if plain => {
             let whole = text.trim_end_matches('0').strip_suffix('.').filter(|whole| !["", "-", "+"].contains(whole));
             Ok(whole.unwrap_or(text).to_owned())

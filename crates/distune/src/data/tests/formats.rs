@@ -81,6 +81,16 @@ fn bad_json_is_told_by_line() {
 }
 
 #[test]
+fn labels_that_begin_in_a_later_row_are_not_lost() {
+    let rows = b"{\"text\": \"a\"}\n{\"text\": \"b\", \"label\": 1}\n";
+    let read = |columns| read_bytes(Path::new("a.jsonl"), rows, &columns, Labels::Optional);
+    let error = message(read(Columns::default()));
+    assert!(error.starts_with("a.jsonl, line 2: not a JSON object: the first row has no field \"label\""), "{error}");
+    let named = Columns { label: Some("label".into()), skip_bad: true, ..Columns::default() };
+    assert!(message(read(named)).contains("no column \"label\""));
+}
+
+#[test]
 fn csv_delimiters_are_told_by_the_header() {
     for delimiter in [",", ";", "\t"] {
         let text =
@@ -217,7 +227,10 @@ fn labels_of_any_kind() {
     );
 
     assert_eq!(parse("a.csv", "text,label\na,1.0\nb,-2.000\nc,v1.5\n").unwrap().labels, ["1", "-2", "v1.5"]);
-    assert_eq!(parse("a.csv", "text,label\na,10\nb,.0\nc,1e3\nd,nan\n").unwrap().labels, ["10", ".0", "1e3", "nan"]);
+    assert_eq!(
+        parse("a.csv", "text,label\na,10\nb,.0\nc,1e3\nd,nan\ne,1e999\n").unwrap().labels,
+        ["10", ".0", "1e3", "nan", "1e999"]
+    );
     for fraction in ["1e-3", ".5", "-.5", "+0.5", "2.5E0"] {
         let error = message(parse("a.csv", format!("text,label\na,{fraction}\n")));
         assert!(error.contains(&format!("label\" is {fraction}, a number with a fraction")), "{error}");

@@ -29,7 +29,7 @@ const LABELS_SHOWN: usize = 10;
 /// Show what a model is, its size and labels, and the memory and time that training it takes here
 #[derive(Args, Debug)]
 pub(crate) struct InfoArgs {
-    /// "bundled", or the directory of a model
+    /// "bundled", the directory of a model, or its name on the Hugging Face hub
     #[arg(default_value = sources::BUNDLED)]
     model: String,
 }

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ConvertArgs, common: &Common) -> anyhow::Result<()> {
     let splits = sources::splits(std::slice::from_ref(&args.input), &columns, common)?;
     splits.notes.iter().for_each(|text| note(common, text));
     if !args.output.is_dir() && (args.output == Path::new(STANDARD_OUTPUT) || can_write(&args.output, true).is_ok()) {
-        let problem = format!("{} has several splits, which are written to a directory", args.input);
+        let problem = format!("{} is read as splits, which are written to a directory", args.input);
         return Err(distune::Error::file(&args.output, problem, "Name a directory, or read one file of them").into());
     }
     let splits = [("train", splits.train), ("validation", splits.validation), ("test", splits.test)];

@@ -86,8 +86,8 @@ fn splits_are_written_all_or_none() {
     sandbox.write("half/validation.csv", "text,label\n");
     let message = sandbox.fails("data convert data half --format csv");
     assert_says(&message, &["half/validation.csv: exists. Choose another name, or add --overwrite"]);
-    assert_says(&sandbox.fails("data convert data out.csv"), &["data has several splits", "Name a directory"]);
-    assert_says(&sandbox.fails("data convert data -"), &["data has several splits"]);
+    assert_says(&sandbox.fails("data convert data out.csv"), &["data is read as splits", "Name a directory"]);
+    assert_says(&sandbox.fails("data convert data -"), &["data is read as splits"]);
     assert_says(&sandbox.fails("data convert data other --format docx"), &["other/train.docx: expected .tsv"]);
 }
 

@@ -109,7 +109,7 @@ def ours(directory, model, what, name, steps, options):
         return json.loads(run([*command, *options])[-1])
     # a whole training, as a user has it
     epochs = 2 if "memory" in what else 4
-    command = [DISTUNE, "train", "--json", "--quiet", "--model", model, "--data", directory / name, "--new-head",
+    command = [DISTUNE, "train", "--json", "--quiet", "--model", model, "--data", directory / name, "--select-on", "dev", "--new-head",
                "--overwrite", "--output", directory / "run", "--epochs", epochs, *options]
     lines = [json.loads(line) for line in run([sys.executable, "-c", MEASURE, *command])]
     seconds = [line["seconds"] for line in lines if line.get("event") == "epoch"]

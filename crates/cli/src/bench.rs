@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::bail;
 use clap::Args;
 use distune::Error;
+use distune::data::LabelMap;
 use distune::engine::{Cpu, Engine, OperationProfile, StepPart, Targets, isa, peak, start_profile, stop_profile};
 use distune::model::{Config, Model};
 use distune::train::{Recipe, Unfreeze};
@@ -81,8 +82,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
         let files = sources::model(&args.model, common)?;
         let config = Config::from_json(&files.file("config.json"), &files.config)?;
         sources::notes(&files, &config).iter().for_each(|text| note(common, text));
-        let labels = config.labels.clone();
-        (Model::load_with_new_head(&files, labels, 0)?, files)
+        (Model::load_with_new_head(&files, &LabelMap::of_model(&config), 0)?, files)
     };
     let unfreeze = args.unfreeze.unwrap_or(Unfreeze::Blocks(model.config.n_layers));
     let recipe = Recipe { unfreeze, ..Recipe::recommended() };
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
 /// The texts to measure with: training rows in a random order, as many as the steps want and at least enough to time
 /// the tokenizer.
 fn texts(args: &BenchArgs, common: &Common) -> anyhow::Result<Vec<String>> {
-    let splits = sources::splits(std::slice::from_ref(&args.data), &args.columns.resolve(), 0, common)?;
+    let splits = sources::splits(std::slice::from_ref(&args.data), &args.columns.resolve(), common)?;
     let mut texts = splits.train.map(|table| table.texts).unwrap_or_default();
     texts.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
     texts.truncate(((args.steps + WARM_UP) * args.batch_size).max(2000));

@@ -12,7 +12,7 @@ pub(crate) struct ColumnArgs {
     /// Column with the label [default: guessed from its name]
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
-    /// Column with the second text of a pair
+    /// Column with the second text of a pair [default: guessed where both names are those of a pair, as sentence1 and sentence2]
     #[arg(long, value_name = "NAME")]
     pair_column: Option<String>,
     /// Column whose rows of one value (an author, a thread) a split keeps together

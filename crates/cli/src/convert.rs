@@ -13,7 +13,7 @@ use crate::{Common, sources};
 /// Write any model that loads (BERT or DistilBERT, safetensors, shards or .bin) as a clean DistilBERT directory
 #[derive(Args, Debug)]
 pub(crate) struct ConvertArgs {
-    /// "bundled", or the directory of a model
+    /// "bundled", the directory of a model, or its name on the Hugging Face hub
     model: String,
     /// Directory to write: config.json, model.safetensors (f32) and the tokenizer, as Transformers loads them
     output: PathBuf,

@@ -8,7 +8,7 @@ use distune::run::evaluation_results;
 use serde_json::{Value, json};
 
 use crate::columns::ColumnArgs;
-use crate::output::{accuracy, line, note};
+use crate::output::{line, note, score};
 use crate::progress::Progress;
 use crate::{Common, sources, stop};
 
@@ -47,7 +47,10 @@ impl distune::train::Observer for Judging {
 pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length, common)?;
     let rows = sources::table(&args.data, args.split.as_deref(), &args.columns.resolve(), common)?;
-    let labels = LabelMap::from_names(engine.config().labels.clone());
+    let labels = LabelMap::of_model(engine.config());
+    if !rows.pairs.is_empty() {
+        tokenizer.check_pairs()?;
+    }
     let dataset = Dataset::new(rows, &labels)?;
     let path = dataset.path.clone();
     let examples = Examples::new(dataset, &tokenizer, engine.config());
@@ -66,7 +69,7 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         results.insert("data".into(), json!(path));
         line(Value::Object(results))?;
     } else {
-        line(format!("{}: accuracy {}, loss {:.4}", path.display(), accuracy(&evaluation.metrics), evaluation.loss))?;
+        line(format!("{}: {}, loss {:.4}", path.display(), score(&evaluation.metrics), evaluation.loss))?;
         line(table(&evaluation.metrics).trim_end())?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use clap::Args;
-use distune::data::Batch;
+use distune::data::{Batch, LabelMap};
 use distune::engine::{Cpu, Engine, StepPart, Targets};
 use distune::model::weights::{Group, Table};
 use distune::model::{Architecture, CheckpointSummary, Config, Model, ModelFiles};
@@ -29,7 +29,7 @@ const LABELS_SHOWN: usize = 10;
 /// Show what a model is, its size and labels, and the memory and time that training it takes here
 #[derive(Args, Debug)]
 pub(crate) struct InfoArgs {
-    /// "bundled", or the directory of a model
+    /// "bundled", the directory of a model, or its name on the Hugging Face hub
     #[arg(default_value = sources::BUNDLED)]
     model: String,
 }
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &InfoArgs, common: &Common) -> anyhow::Result<()> {
     let tokenizer = tokenizer(&files, &config)?;
     let head = config.architecture == Architecture::DistilBert && Model::has_head(&files)?;
     // also makes sure that the encoder is whole
-    let model = Model::load_with_new_head(&files, config.labels.clone(), 0)?;
+    let model = Model::load_with_new_head(&files, &LabelMap::of_model(&config), 0)?;
     let length = LENGTH.min(config.max_position_embeddings);
     let needed = TrainingMemory::estimate(&config, Unfreeze::All, ROWS_AT_ONCE, length).total() as u64;
     let seconds = if needed < memory::available() {

@@ -79,7 +79,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
-    /// Check, convert and sample data
+    /// Check, convert, split and sample data
     #[command(subcommand)]
     Data(data::DataCommand),
     Convert(convert::ConvertArgs),

@@ -1,22 +1,27 @@
-//! `distune predict`: labels and probabilities for texts from the command line or standard input.
+//! `distune predict`: labels for texts from arguments, lines of standard input, or the rows of a file.
 
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 use std::path::Path;
 
 use clap::Args;
 use distune::Error;
-use distune::data::check_ids;
+use distune::data::{Table, check_ids};
 use distune::engine::{Cpu, Engine};
-use distune::eval::most_probable;
-use distune::predict::{logits, probabilities};
+use distune::model::{Config, ProblemType};
+use distune::predict::{logits, predicted, probabilities};
 use distune::tokenize::{Encoded, Tokenizer};
 use serde_json::{Map, json};
 
+use crate::columns::ColumnArgs;
 use crate::output::note;
+use crate::progress::Progress;
 use crate::{Common, sources, stop};
 
-/// Lines of standard input that are read before they are predicted together.
-const LINES_AT_ONCE: usize = 512;
+/// Texts that are predicted together.
+const AT_ONCE: usize = 512;
+/// Of more classes than this, a line of text has the [`MOST_PROBABLE`] ones.
+const CLASSES_SHOWN: usize = 10;
+const MOST_PROBABLE: usize = 5;
 
 /// Predict labels for texts
 #[derive(Args, Debug)]
@@ -24,8 +29,17 @@ pub(crate) struct PredictArgs {
     /// Directory of a trained model, or its name on the Hugging Face hub
     #[arg(long, short)]
     model: String,
-    /// Texts; without any, each line of standard input is one
+    /// Texts; without any and without --data, each line of standard input is one
     texts: Vec<String>,
+    /// Rows to predict, with their second texts if --pair-column names them: a file of any format that is read, "-" for one on
+    /// standard input, "reviews", a directory with splits, or a name of the Hugging Face hub
+    #[arg(long, short, value_name = "DATA", conflicts_with = "texts")]
+    data: Option<String>,
+    /// Split to predict where there are several [default: test, else validation]
+    #[arg(long, value_parser = ["train", "validation", "dev", "test"], requires = "data")]
+    split: Option<String>,
+    #[command(flatten)]
+    columns: ColumnArgs,
     /// Longest text in tokens [default: as in training]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
@@ -40,14 +54,17 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
         (false, _) => Format::Text,
         (true, logits) => Format::Json { logits },
     };
+    if let Some(data) = &args.data {
+        return predict_rows(&mut engine, &tokenizer, &table(data, args, common)?, format, common);
+    }
     if !args.texts.is_empty() {
-        return predict(&mut engine, &tokenizer, &args.texts, Source::Arguments, format);
+        return predict(&mut engine, &tokenizer, &args.texts, &[], Source::Arguments, format);
     }
     let terminal = stdin().is_terminal();
     if terminal {
         note(common, "Type a text and press Enter; Ctrl-D ends.");
     }
-    let at_once = if terminal { 1 } else { LINES_AT_ONCE };
+    let at_once = if terminal { 1 } else { AT_ONCE };
     let (mut lines, mut first) = (stdin().lock().lines(), 1);
     loop {
         let mut texts = Vec::new();
@@ -67,7 +84,7 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
         }
         stop::waiting(false);
         // what came before the bad line is answered all the same
-        predict(&mut engine, &tokenizer, &texts, Source::Lines { first }, format)?;
+        predict(&mut engine, &tokenizer, &texts, &[], Source::Lines { first }, format)?;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -76,6 +93,43 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
         }
         first += texts.len() as u64;
     }
+}
+
+/// The rows that `--data` names, with or without labels.
+fn table(data: &str, args: &PredictArgs, common: &Common) -> distune::Result<Table> {
+    let columns = args.columns.resolve();
+    match sources::file(data, &columns, common)? {
+        Some(table) if args.split.is_none() => Ok(table),
+        _ => sources::table(data, args.split.as_deref(), &columns, common),
+    }
+}
+
+/// Predicts the rows of a table.
+fn predict_rows(
+    engine: &mut Cpu,
+    tokenizer: &Tokenizer,
+    table: &Table,
+    format: Format,
+    common: &Common,
+) -> anyhow::Result<()> {
+    if !table.pairs.is_empty() {
+        tokenizer.check_pairs()?;
+    }
+    // a bar between the lines on a terminal would be in their way
+    let mut progress = (!stdout().is_terminal()).then(|| Progress::new(common, "rows"));
+    for first in (0..table.len()).step_by(AT_ONCE) {
+        let rows = first..table.len().min(first + AT_ONCE);
+        let pairs = if table.pairs.is_empty() { &[] } else { &table.pairs[rows.clone()] };
+        let source = Source::Rows { path: &table.path, lines: &table.lines[rows.clone()] };
+        predict(engine, tokenizer, &table.texts[rows.clone()], pairs, source, format)?;
+        if let Some(progress) = &mut progress {
+            progress.set(rows.end, table.len(), String::new);
+        }
+    }
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    Ok(())
 }
 
 fn input_error(error: &std::io::Error, line: u64) -> Error {
@@ -92,20 +146,26 @@ fn interrupted(next: u64) -> Error {
 
 /// Where texts come from.
 #[derive(Clone, Copy)]
-enum Source {
+enum Source<'a> {
     Arguments,
     /// Standard input; the number of the first line.
     Lines {
         first: u64,
     },
+    /// A file; the line of each text.
+    Rows {
+        path: &'a Path,
+        lines: &'a [u64],
+    },
 }
 
-impl Source {
+impl Source<'_> {
     /// The number of a text, counted from 1.
     fn number(self, i: usize) -> u64 {
         match self {
             Self::Arguments => 1 + i as u64,
             Self::Lines { first } => first + i as u64,
+            Self::Rows { lines, .. } => lines.get(i).copied().unwrap_or(0),
         }
     }
 
@@ -114,6 +174,18 @@ impl Source {
         match self {
             Self::Arguments => Error::file(Path::new(&format!("argument {number}")), problem, hint),
             Self::Lines { .. } => Error::row(Path::new("standard input"), number, problem, hint),
+            Self::Rows { path, .. } => Error::row(path, number, problem, hint),
+        }
+    }
+
+    /// The error for a user who asked to stop when `done` texts were printed.
+    fn interrupted(self, done: usize) -> Error {
+        match self {
+            Self::Rows { path, .. } if done > 0 => {
+                let when = format!("after line {} of {}", self.number(done - 1), path.display());
+                Error::Interrupted { when, kept: "what was printed is complete".into() }
+            }
+            _ => interrupted(self.number(done)),
         }
     }
 }
@@ -130,11 +202,13 @@ fn predict(
     engine: &mut Cpu,
     tokenizer: &Tokenizer,
     texts: &[String],
+    pairs: &[String],
     source: Source,
     format: Format,
 ) -> anyhow::Result<()> {
     let empty = texts.iter().position(|text| text.trim().is_empty());
-    let mut encoded = tokenizer.encode(&texts[..empty.unwrap_or(texts.len())])?;
+    let good = &texts[..empty.unwrap_or(texts.len())];
+    let mut encoded = if pairs.is_empty() { tokenizer.encode(good)? } else { tokenizer.encode_pairs(good, pairs)? };
     let mut failed = empty.map(|i| source.error(i, "empty, expected a text", "Remove it"));
     let config = engine.config().clone();
     let refused = |(i, encoded): (usize, &Encoded)| Some((i, check_ids(&encoded.ids, &config).err()?));
@@ -150,11 +224,11 @@ fn predict(
                 let hint = "The weights overflow on this text: the model is damaged, or its training diverged";
                 return Err(source.error(done, "a logit of the model is not a number", hint).into());
             }
-            writeln!(out, "{}", line(&texts[done], &config.labels, row, truncated[done], format))?;
+            writeln!(out, "{}", line([Some(&texts[done]), pairs.get(done)], &config, row, truncated[done], format))?;
             done += 1;
         }
         if stop::requested() {
-            return Err(interrupted(source.number(done)).into());
+            return Err(source.interrupted(done).into());
         }
         anyhow::Ok(())
     })?;
@@ -163,15 +237,33 @@ fn predict(
 }
 
 /// One prediction as a line of output.
-fn line(text: &str, labels: &[String], logits: &[f32], truncated: bool, format: Format) -> String {
-    let probabilities = probabilities(logits);
-    let label = &labels[most_probable(&probabilities) as usize];
+fn line(texts: [Option<&String>; 2], config: &Config, logits: &[f32], truncated: bool, format: Format) -> String {
+    let (problem, labels) = (config.problem_type, &config.labels);
+    let probabilities = probabilities(logits, problem);
+    let chosen: Vec<&str> = predicted(&probabilities, problem).iter().map(|&id| labels[id as usize].as_str()).collect();
     let Format::Json { logits: with_logits } = format else {
-        let named: Vec<String> = labels.iter().zip(&probabilities).map(|(name, p)| format!("{name} {p:.4}")).collect();
-        return format!("{label}\t{}\t{text}", named.join("\t"));
+        let mut classes: Vec<usize> = (0..labels.len()).collect();
+        if classes.len() > CLASSES_SHOWN {
+            classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+            classes.truncate(MOST_PROBABLE);
+        }
+        let named = classes.iter().map(|&id| format!("{} {:.4}", labels[id], probabilities[id]));
+        // a text of several lines is printed as one
+        let texts = texts.into_iter().flatten().map(|text| text.replace(['\t', '\n', '\r'], " "));
+        let fields = [chosen.join("|")].into_iter().chain(named).chain(texts);
+        return fields.collect::<Vec<_>>().join("\t");
     };
     let named: Map<_, _> = labels.iter().cloned().zip(probabilities.iter().map(|p| json!(p))).collect();
-    let mut object = json!({"text": text, "label": label, "probabilities": named, "truncated": truncated});
+    let mut object = json!({"text": texts[0]});
+    if let Some(second) = texts[1] {
+        object["pair"] = json!(second);
+    }
+    match problem {
+        ProblemType::SingleLabel => object["label"] = json!(chosen.first()),
+        ProblemType::MultiLabel => object["labels"] = json!(chosen),
+    }
+    object["probabilities"] = json!(named);
+    object["truncated"] = json!(truncated);
     if with_logits {
         object["logits"] = json!(logits);
     }

@@ -2,7 +2,7 @@
 //! file or a name of the hub), and how a model reads texts.
 
 use distune::data::audit::{Part, read_parts};
-use distune::data::{Columns, LabelMap, Labels, Splits, Table, note_table, read_file, read_splits, split_files};
+use distune::data::{Columns, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_splits};
 use distune::engine::{Cpu, Engine};
 use distune::model::{Architecture, Config, Model, ModelFiles};
 use distune::tokenize::Tokenizer;
@@ -52,20 +52,20 @@ pub(crate) fn notes(files: &ModelFiles, config: &Config) -> Vec<String> {
     bert.into_iter().chain(files.notes.iter().cloned()).collect()
 }
 
-/// Data by its name, in splits; several names are files that are read as one.
-pub(crate) fn splits(names: &[String], columns: &Columns, seed: u64, common: &Common) -> Result<Splits> {
+/// Data by its name, in the splits that there are; several names are files that are read as one.
+pub(crate) fn splits(names: &[String], columns: &Columns, common: &Common) -> Result<Splits> {
     #[cfg(feature = "bundled")]
     if names == [REVIEWS] {
         let read = |i: usize| {
             let (file, bytes) = assets::REVIEWS[i];
             distune::data::read_bytes(std::path::Path::new(file), bytes, columns, Labels::Required).map(Some)
         };
-        return Ok(Splits { train: read(0)?, validation: read(1)?, test: read(2)?, notes: Vec::new() });
+        return Ok(Splits { train: read(0)?, validation: read(1)?, test: read(2)?, ..Splits::default() });
     }
     let paths: Vec<_> = names.iter().map(|name| hub::path(Kind::Dataset, name, common)).collect::<Result<_>>()?;
     match &paths[..] {
-        [path] => read_splits(path, columns, seed),
-        paths => split_files(paths, columns, seed),
+        [path] => read_splits(path, columns),
+        paths => read_as_one(paths, columns),
     }
 }
 
@@ -128,8 +128,8 @@ pub(crate) fn table(name: &str, split: Option<&str>, columns: &Columns, common: 
         return Ok(table);
     }
     let splits = match name {
-        REVIEWS => splits(&[name.to_owned()], columns, 0, common)?,
-        _ => read_splits(&path, columns, 0)?,
+        REVIEWS => splits(&[name.to_owned()], columns, common)?,
+        _ => read_splits(&path, columns)?,
     };
     splits.notes.iter().for_each(|text| note(common, text));
     let found = match split {
@@ -145,12 +145,6 @@ pub(crate) fn table(name: &str, split: Option<&str>, columns: &Columns, common: 
 pub(crate) fn class_names(data: &str, tables: &[&Table]) -> Result<LabelMap> {
     if data == REVIEWS {
         return Ok(LabelMap::from_names(vec!["negative".into(), "positive".into()]));
-    }
-    if let [table, ..] = tables
-        && !table.classes.is_empty()
-        && tables.iter().flat_map(|table| &table.labels).all(|label| table.classes.contains(label))
-    {
-        return Ok(LabelMap::from_names(table.classes.clone()));
     }
     LabelMap::from_tables(tables)
 }

@@ -1,5 +1,5 @@
-//! A saved run loads in Transformers without complaint and gives the same logits; a converted BERT gives the same hidden states. Skipped, loudly, where Python has no
-//! `transformers` and `torch`; `DISTUNE_PYTHON` names another Python.
+//! A saved run loads in Transformers without complaint and gives the same logits; a converted BERT gives the same hidden states.
+//! Skipped, loudly, where Python has no `transformers` and `torch`; `DISTUNE_PYTHON` names another Python.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Write;
@@ -18,9 +18,13 @@ tok = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
 out = []
 with torch.no_grad():
     for t in json.load(sys.stdin):
-        x = tok(t, truncation=True, max_length=128, return_tensors="pt")
+        x = tok(*([t] if isinstance(t, str) else t), truncation=True, max_length=128, return_tensors="pt")
         logits = m(input_ids=x["input_ids"], attention_mask=x["attention_mask"]).logits[0]
-        out.append({"label": m.config.id2label[int(logits.argmax())], "logits": logits.tolist()})
+        several = m.config.problem_type == "multi_label_classification"
+        p = logits.sigmoid() if several else logits.softmax(0)
+        labels = [m.config.id2label[i] for i in range(len(p)) if p[i] >= 0.5]
+        out.append({"label": None if several else m.config.id2label[int(logits.argmax())], "logits": logits.tolist(),
+                    "labels": labels if several else None, "probabilities": dict(zip(m.config.id2label.values(), p.tolist()))})
 print(json.dumps(out))
 "#;
 
@@ -116,10 +120,45 @@ fn a_run_loads_in_transformers() {
     let lines = String::from_utf8(output.stdout).unwrap();
     let ours: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
 
-    let mut script = Command::new(&python);
-    script.args(["-c", SCRIPT]).arg(&run).env("HF_HUB_OFFLINE", "1");
+    same_as_in_transformers(&python, &run, &serde_json::json!(texts), &ours);
+}
+
+/// Pairs of texts with any number of labels.
+#[test]
+fn a_run_of_several_labels_loads_in_transformers() {
+    let Some(python) = python() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (data, run) = (directory.path().join("rows.jsonl"), directory.path().join("run"));
+    let words = ["a charming film", "dull", "far too long, caf\u{e9}", "it works"];
+    let pairs: Vec<[&str; 2]> = (0..80).map(|row| [words[row % 4], words[row / 4 % 4]]).collect();
+    let labels = [vec![], vec!["good"], vec!["long", "good"], vec!["odd"]];
+    let rows = pairs.iter().enumerate().map(|(row, [text, second])| {
+        serde_json::json!({"text": format!("{text} {row}"), "second": second, "labels": labels[row % 4]}).to_string()
+            + "\n"
+    });
+    std::fs::write(&data, rows.collect::<String>()).unwrap();
+    let distune = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_distune"));
+        command.args(arguments).args(["--pair-column", "second", "--data"]).arg(&data);
+        command
+    };
+    let mut train = distune(&["train", "--epochs", "1", "--quiet", "--output", run.to_str().unwrap()]);
+    assert!(train.status().unwrap().success());
+    let mut predict =
+        distune(&["predict", "--json", "--logits", "--precision", "f32", "--model", run.to_str().unwrap()]);
+    let lines = String::from_utf8(predict.output().unwrap().stdout).unwrap();
+    let ours: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<Value> = ours.iter().map(|row| serde_json::json!([row["text"], row["pair"]])).collect();
+    assert_eq!(texts.len(), 80);
+    same_as_in_transformers(&python, &run, &serde_json::json!(texts), &ours);
+}
+
+/// Compares predictions with those of Transformers, which must load the run without complaint.
+fn same_as_in_transformers(python: &str, run: &std::path::Path, texts: &Value, ours: &[Value]) {
+    let mut script = Command::new(python);
+    script.args(["-c", SCRIPT]).arg(run).env("HF_HUB_OFFLINE", "1");
     let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    serde_json::to_writer(script.stdin.take().unwrap(), &texts).unwrap();
+    serde_json::to_writer(script.stdin.take().unwrap(), texts).unwrap();
     let output = script.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -127,11 +166,16 @@ fn a_run_loads_in_transformers() {
         assert!(!said.contains(complaint), "{said}");
     }
     let theirs: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((ours.len(), theirs.len()), (texts.len(), texts.len()));
-    let logits = |x: &Value| x["logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(ours.len(), theirs.len());
+    let numbers = |x: &Value| -> Vec<f64> {
+        let probabilities = x["probabilities"].as_object().unwrap().values();
+        x["logits"].as_array().unwrap().iter().chain(probabilities).map(|x| x.as_f64().unwrap()).collect()
+    };
     for (ours, theirs) in ours.iter().zip(&theirs) {
-        assert_eq!(ours["label"], theirs["label"]);
-        for (x, y) in logits(ours).iter().zip(logits(theirs)) {
+        for key in ["label", "labels"] {
+            assert_eq!(ours.get(key).unwrap_or(&Value::Null), &theirs[key]);
+        }
+        for (x, y) in numbers(ours).iter().zip(numbers(theirs)) {
             // f32 sums in another order
             assert!((x - y).abs() < 1e-4, "{ours}\n{theirs}");
         }

@@ -1,7 +1,8 @@
-//! Logits for many texts: batches of bounded size, in the order of the texts.
+//! Logits for many texts, in batches of bounded size and the order of the texts; what they say.
 
 use crate::data::Batch;
 use crate::engine::Engine;
+use crate::model::ProblemType;
 
 /// Tokens of a batch: enough to fill the cores, little enough to stay in the caches. A longer text is a batch alone.
 const BATCH_TOKENS: usize = 1024;
@@ -30,7 +31,26 @@ pub fn logits<E>(
     Ok(())
 }
 
-/// The probability of each class, from its row of logits.
-pub fn probabilities(logits: &[f32]) -> Vec<f64> {
-    distune_kernels::softmax(logits)
+/// The probability of each class, from its row of logits: their softmax, or the sigmoid of each where a row may have several.
+pub fn probabilities(logits: &[f32], problem: ProblemType) -> Vec<f64> {
+    match problem {
+        ProblemType::SingleLabel => distune_kernels::softmax(logits),
+        ProblemType::MultiLabel => logits.iter().map(|&logit| distune_kernels::sigmoid(logit)).collect(),
+    }
+}
+
+/// The ids of the predicted classes: the most probable one (of equals, the first), or all whose probability is at least a half
+/// where a row may have several.
+pub fn predicted(probabilities: &[f64], problem: ProblemType) -> Vec<u32> {
+    let ids = 0..probabilities.len() as u32;
+    match problem {
+        ProblemType::SingleLabel => {
+            let better = |best: u32, id: u32| match probabilities[id as usize] > probabilities[best as usize] {
+                true => id,
+                false => best,
+            };
+            ids.reduce(better).into_iter().collect()
+        }
+        ProblemType::MultiLabel => ids.filter(|&id| probabilities[id as usize] >= 0.5).collect(),
+    }
 }

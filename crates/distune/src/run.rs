@@ -14,6 +14,8 @@ use crate::model::{Model, save};
 use crate::train::{Outcome, Recipe};
 use crate::{Error, Result};
 
+/// Classes of a confusion matrix that is written, at most.
+const CONFUSION_CLASSES: usize = 100;
 /// Steps between two records in `trainer_state.json`.
 const LOGGING_STEPS: usize = 10;
 
@@ -203,7 +205,7 @@ impl Run<'_> {
         let best = outcome.epochs.iter().find(|e| e.epoch == outcome.best_epoch);
         json!({
             "best_global_step": best.map(|e| e.step),
-            "best_metric": best.map(|e| e.validation.metrics.accuracy),
+            "best_metric": best.map(|e| e.validation.metrics.micro_f1),
             "best_model_checkpoint": null,
             "epoch": self.recipe.num_train_epochs as f64,
             "global_step": outcome.steps.len(),
@@ -218,21 +220,24 @@ impl Run<'_> {
     }
 }
 
-/// `{prefix}_loss`, `{prefix}_accuracy` and so on.
+/// `{prefix}_loss`, `{prefix}_accuracy` and so on; the confusion matrix where it is not too large to read.
 pub fn evaluation_results(prefix: &str, evaluation: &Evaluation) -> Map<String, Value> {
     let metrics = &evaluation.metrics;
-    let values = json!({
+    let mut values = json!({
         "loss": evaluation.loss,
         "accuracy": metrics.accuracy,
         "accuracy_low": metrics.interval.low,
         "accuracy_high": metrics.interval.high,
+        "micro_f1": metrics.micro_f1,
         "macro_f1": metrics.macro_f1,
         "samples": metrics.rows,
         "classes": metrics.classes,
-        "confusion": metrics.confusion,
         "runtime": evaluation.seconds,
         "samples_per_second": metrics.rows as f64 / evaluation.seconds,
     });
+    if !metrics.several_labels() && metrics.classes.len() <= CONFUSION_CLASSES {
+        values["confusion"] = json!(metrics.confusion);
+    }
     let values = if let Value::Object(values) = values { values } else { Map::new() };
     values.into_iter().map(|(key, value)| (format!("{prefix}_{key}"), value)).collect()
 }

@@ -8,7 +8,7 @@ use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, Truncatio
 
 use crate::{Error, Result};
 
-/// A text as token ids.
+/// A text, or a pair of texts, as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// Token ids with the special ones, at least those and at most the maximum length.
@@ -63,6 +63,34 @@ impl Tokenizer {
         texts.par_iter().map(|text| self.encode_one(text.as_ref())).collect()
     }
 
+    /// Encodes pairs of texts likewise: `[CLS] a [SEP] b [SEP]`. Of a pair that is too long, the longer text is cut first.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_pairs(&self, texts: &[String], pairs: &[String]) -> Result<Vec<Encoded>> {
+        texts.par_iter().zip(pairs).map(|(text, pair)| self.encode_pair(text, pair)).collect()
+    }
+
+    /// Checks that pairs of texts can be encoded.
+    ///
+    /// # Errors
+    /// A tokenizer that leaves the second text out, or a maximum length without room for a token of each.
+    pub fn check_pairs(&self) -> Result<()> {
+        let special = self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
+        if self.max_length < special + 2 {
+            let expected = format!(
+                "{} or more, room for the {special} special tokens of a pair and one of each text",
+                special + 2
+            );
+            return Err(Error::value("recipe", "max_length", expected, self.max_length));
+        }
+        if self.encode_pair("a", "b")?.ids.len() <= self.encode_one("a")?.ids.len() {
+            let problem = "its template of a pair leaves the second text out";
+            return Err(Error::file(&self.path, problem, "Use the tokenizer.json of a model that takes pairs"));
+        }
+        Ok(())
+    }
+
     /// Tokens of an encoded text, at most.
     pub fn max_length(&self) -> usize {
         self.max_length
@@ -73,7 +101,19 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_one(&self, text: &str) -> Result<Encoded> {
-        let encoding = self.inner.encode_fast(text, true).map_err(|error| {
+        self.encoded(self.inner.encode_fast(text, true))
+    }
+
+    /// Encodes a pair of texts.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_pair(&self, text: &str, second: &str) -> Result<Encoded> {
+        self.encoded(self.inner.encode_fast((text, second), true))
+    }
+
+    fn encoded(&self, encoding: tokenizers::Result<tokenizers::Encoding>) -> Result<Encoded> {
+        let encoding = encoding.map_err(|error| {
             Error::file(&self.path, format!("cannot encode a text: {error}"), "Check that the file is complete")
         })?;
         Ok(Encoded { ids: encoding.get_ids().to_vec(), truncated: !encoding.get_overflowing().is_empty() })

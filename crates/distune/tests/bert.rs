@@ -4,6 +4,7 @@
 
 mod support;
 
+use distune::data::LabelMap;
 use distune::model::activations::{Activations, Pass};
 use distune::model::forward::forward;
 use distune::model::weights::{Group, Parameters, Table, Weights};
@@ -78,7 +79,8 @@ fn of_shards() {
 fn the_config_becomes_a_distilberts() {
     let directory = directory(&[("model.safetensors", "model.safetensors")]);
     let files = ModelFiles::open(directory.path()).unwrap();
-    let model = Model::load_with_new_head(&files, vec!["a".into(), "b".into(), "c".into()], 0).unwrap();
+    let model =
+        Model::load_with_new_head(&files, &LabelMap::from_names(vec!["a".into(), "b".into(), "c".into()]), 0).unwrap();
     let config: Value = serde_json::from_str(&model.config.to_json()).unwrap();
     for (key, value) in [
         ("model_type", json!("distilbert")),

@@ -152,7 +152,7 @@ fn a_model_lies_in_the_cache_as_python_lays_it_out() {
     let directory = fetch(fixture.with_token(TOKEN), "org/tiny", &mut told).unwrap();
     assert_eq!(directory, fixture.root().join("snapshots").join(COMMIT));
     assert_eq!(fs::read_to_string(fixture.root().join("refs/main")).unwrap(), COMMIT);
-    let size = 300_000 + 2 + 8 + 6;
+    let size = 300_000 + 8 + 6;
     assert_eq!((told.last, told.notes.len()), ((size, size), 0));
     let mut names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
@@ -351,7 +351,30 @@ fn who_may_read() {
     fixture.fails(fixture.settings(), "org/private");
     fixture.server.fail("HEAD", &[Wrong::Status(404, "X-Error-Code: EntryNotFound")]);
     let message = fixture.fails(fixture.settings(), "org/tiny");
-    assert_says(&message, &["org/tiny, tokenizer.json:", host, "no such file (status 404)"]);
+    assert_says(&message, &["org/tiny, config.json:", host, "no such file (status 404)"]);
+}
+
+#[test]
+fn the_storage_host_refuses() {
+    let fixture = Fixture::new();
+    // an address that has expired: the next one is asked for
+    fixture.server.fail(fixture.on_cdn(), &[Wrong::Status(403, ""), Wrong::Cut(1000), Wrong::Status(401, "")]);
+    let (directory, told) = fixture.fetches("org/tiny");
+    assert_eq!(fs::read(directory.join("model.safetensors")).unwrap(), fixture.weights);
+    assert_eq!(fixture.ranges(), ["", "", "bytes=1000-", "bytes=1000-"]);
+    assert_says(&told.notes.join(" "), &["the storage host 127.0.0.1 answered with status 403; next attempt", "401"]);
+}
+
+#[test]
+fn weights_of_another_architecture_are_not_fetched() {
+    let fixture = Fixture::new();
+    fixture.server.change("models/org/tiny", |repository| {
+        repository.files.insert("config.json".into(), b"{\"model_type\": \"roberta\"}".to_vec());
+    });
+    let message = fixture.fails(fixture.settings(), "org/tiny");
+    assert_says(&message, &["config.json: model_type: expected \"distilbert\" or \"bert\"", "found \"roberta\""]);
+    assert_eq!(fixture.ranges().len(), 0);
+    assert_eq!(fixture.blobs().len(), 1);
 }
 
 #[test]
@@ -459,7 +482,7 @@ fn answers_that_make_no_sense() {
     for etag in ["../../../escaped", "", "0123"] {
         fixture.server.fail("HEAD /api/resolve-cache", &[Wrong::Says(etag)]);
         let message = fixture.fails(fixture.settings(), "org/tiny");
-        assert_says(&message, &["org/tiny, tokenizer.json:", "no SHA-256 or git checksum"]);
+        assert_says(&message, &["org/tiny, config.json:", "no SHA-256 or git checksum"]);
     }
     fixture.server.fail("HEAD", &[Wrong::Status(302, "Location: /org/tiny/resolve/main/tokenizer.json"); 20]);
     assert_says(&fixture.fails(fixture.settings(), "org/tiny"), &["redirects in a circle"]);

@@ -41,7 +41,8 @@ fn hidden_states_logits_and_loss() {
     assert_close("hidden.3, first tokens", &a.output, &first_rows(&want["hidden.3"]), 1e-5);
     assert_close("logits", &a.logits, &want["logits"], 1e-5);
 
-    let (classes, multi) = (Targets::Classes(&labels), Targets::MultiLabel(&want["multi_label.targets"]));
+    let (classes, multi) =
+        (Targets::Classes(&labels), Targets::MultiLabel { holds: &want["multi_label.targets"], classes: 3 });
     let weighted = LossOptions { class_weights: vec![0.5, 1.0, 2.0], ..LossOptions::default() };
     let smoothed = LossOptions { label_smoothing: 0.1, ..LossOptions::default() };
     for (name, targets, options, tolerance) in [
@@ -139,7 +140,7 @@ fn ten_optimizer_steps() {
 /// The bundled encoder with the fixtures' head.
 fn encoder_with_head() -> Model {
     let labels = vec!["0".to_owned(), "1".to_owned()];
-    let mut model = Model::load_with_new_head(&bundled(), labels, 0).unwrap();
+    let mut model = Model::load_with_new_head(&bundled(), &LabelMap::from_names(labels), 0).unwrap();
     let head = tensors(&fixture("encoder/head.safetensors"));
     let table = model.weights.table().clone();
     for tensor in table.tensors().iter().filter(|t| t.group == Group::Head) {
@@ -154,12 +155,12 @@ fn reviews(split: &str, rows: usize, config: &Config) -> (Vec<Vec<u32>>, Vec<u32
     table.texts.truncate(rows);
     table.labels.truncate(rows);
     table.lines.truncate(rows);
-    let map = LabelMap::from_names(config.labels.clone());
+    let map = LabelMap::of_model(config);
     let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
     let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 128).unwrap();
     let examples = Examples::new(distune::data::Dataset::new(table, &map).unwrap(), &tokenizer, config);
     let sequences = examples.sequences().unwrap().into_iter().map(<[u32]>::to_vec).collect();
-    (sequences, examples.labels().to_vec())
+    (sequences, (0..examples.len()).map(|row| examples.answers().row(row)[0]).collect())
 }
 
 /// Losses of the fixtures' 60 training steps, and the logits before and after them.

@@ -81,6 +81,10 @@ fn parts_change_rounding_only() {
     compare(&model.weights, &model, Precision::Bf16, 1e-5);
 }
 
+fn two_classes() -> LabelMap {
+    LabelMap::from_names(vec!["0".into(), "1".into()])
+}
+
 struct Silent;
 
 impl Observer for Silent {}
@@ -92,7 +96,7 @@ fn reviews(rows: usize, model: &Model) -> Examples {
     table.lines.truncate(rows);
     let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
     let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 64).unwrap();
-    let map = LabelMap::from_names(model.config.labels.clone());
+    let map = LabelMap::of_model(&model.config);
     Examples::new(Dataset::new(table, &map).unwrap(), &tokenizer, &model.config)
 }
 
@@ -108,7 +112,7 @@ fn epochs(num_train_epochs: usize, unfreeze: Unfreeze, cache_frozen: bool, stora
 }
 
 fn trained(recipe: &Recipe, storage: &Storage) -> (Vec<u8>, Outcome) {
-    let model = Model::load_with_new_head(&bundled(), vec!["0".into(), "1".into()], 1).unwrap();
+    let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
     let (rows, validation) = (reviews(48, &model), reviews(8, &model));
     let mut engine = Cpu::for_training(model, recipe.unfreeze, Precision::F32);
     let outcome = train(&mut engine, &rows, &validation, recipe, storage, &mut Silent).unwrap();
@@ -176,7 +180,7 @@ fn r_drop_with_a_cache() {
 #[test]
 fn layer_decay_slows_lower_blocks() {
     let moved = |layer_decay| {
-        let model = Model::load_with_new_head(&bundled(), vec!["0".into(), "1".into()], 1).unwrap();
+        let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
         let before = model.weights.clone();
         let mut engine = Cpu::for_training(model, Unfreeze::All, Precision::F32);
         let batch = Batch::new([&[101, 2023, 102][..], &[101, 102]]);
@@ -204,7 +208,7 @@ fn layer_decay_slows_lower_blocks() {
 fn a_step_that_waits_is_the_step_made_at_once() {
     for unfreeze in [Unfreeze::Head, Unfreeze::Blocks(2), Unfreeze::All] {
         let run = |read: bool| {
-            let model = Model::load_with_new_head(&bundled(), vec!["0".into(), "1".into()], 1).unwrap();
+            let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
             let mut engine = Cpu::for_training(model, unfreeze, Precision::F32);
             let (batch, options) =
                 (Batch::new([&[101, 2023, 102][..], &[101, 102]]), Recipe::recommended().step_options());

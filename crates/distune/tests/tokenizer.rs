@@ -116,6 +116,27 @@ fn vocab_txt_that_cannot_work() {
     assert!(message.starts_with("m/tokenizer_config.json: not a JSON object"), "{message}");
 }
 
+/// Ids of `AutoTokenizer.from_pretrained("assets/encoder")(a, b, truncation=True, max_length=n)` in Transformers 5.24.
+#[test]
+fn pairs_as_in_transformers() {
+    for (a, b, max_length, ids) in [
+        ("a charming film", "dull", 64, &[101, 1037, 11951, 2143, 102, 10634, 102][..]),
+        ("one two three four five six", "seven eight", 8, &[101, 2028, 2048, 2093, 102, 2698, 2809, 102]),
+        ("one two", "three four five six seven eight", 8, &[101, 2028, 2048, 102, 2093, 2176, 2274, 102]),
+    ] {
+        let tokenizer = load(max_length);
+        tokenizer.check_pairs().unwrap();
+        let encoded = Encoded { ids: ids.to_vec(), truncated: max_length == 8 };
+        assert_eq!(tokenizer.encode_pairs(&[a.to_owned()], &[b.to_owned()]).unwrap(), [encoded]);
+    }
+    let short = load(4).check_pairs().unwrap_err().to_string();
+    assert!(short.contains("expected 5 or more, room for the 3 special tokens of a pair"), "{short}");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
+    json["post_processor"]["pair"] = json["post_processor"]["single"].clone();
+    let single = Tokenizer::from_bytes(&path(), json.to_string().as_bytes(), 64).unwrap();
+    assert!(single.check_pairs().unwrap_err().to_string().contains("leaves the second text out"));
+}
+
 #[test]
 fn truncation_is_told() {
     let encoded = load(5).encode(&["one two three", "one two three four"]).unwrap();

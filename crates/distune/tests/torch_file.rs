@@ -159,6 +159,33 @@ fn tensors_outside_their_storage() {
     refused(&archive(&dict(&tensor(16, 0, &[1], &[1])), &[]), "archive/data/0 in it cannot be read");
 }
 
+/// A small file that would fill the memory: a long shape, and long names, written once and referred to again and again. (A copy for
+/// each would be 100 GB.)
+#[test]
+fn what_is_repeated_takes_no_memory() {
+    let times = 50_000;
+    let storage = |name: &[u8]| {
+        let tuple = [b"(", &text("storage")[..], b"ctorch\nFloatStorage\n", name, &text("cpu"), b"K\x10tQ"].concat();
+        [&tuple[..], b"r\x02\0\0\0"].concat()
+    };
+    let rebuild = b"ctorch._utils\n_rebuild_tensor_v2\nr\x03\0\0\0";
+    let numbers = [b"(", &b"K\x01".repeat(1_000_000)[..], b"tr\x01\0\0\0"].concat();
+    let tensors = b"h\x03(h\x02K\0h\x01h\x01\x89NtR".repeat(times);
+    refused_pickle(
+        &[b"\x80\x02", &numbers[..], &storage(&text("0")), rebuild, &tensors, b"}."].concat(),
+        "1000000 dimensions",
+    );
+
+    let long = text(&"0".repeat(2_000_000));
+    let tensors = b"h\x03(h\x02K\0))\x89NtR".repeat(times);
+    let named = [b"\x80\x02", &storage(&long)[..], rebuild, &tensors, b"}."].concat();
+    assert_eq!(read(&archive(&named, &[])), Ok(()));
+    let entries = [b"(", &b"h\x04h\x05".repeat(times)[..], b"u."].concat();
+    let tensor = tensor(16, 0, &[1], &[1]);
+    let repeated = [b"\x80\x02", &long[..], b"q\x04", &tensor, b"q\x05}", &entries].concat();
+    assert_eq!(read(&archive(&repeated, &[("0", &[0; 64])])), Ok(()));
+}
+
 /// A small file that would fill the memory: all tensors of a model in one storage.
 #[test]
 fn tensors_that_share_everything() {

@@ -32,7 +32,7 @@ pub use gemm::{Buffers, Epilogue, Matrix, Precision, multiply, peak};
 pub use isa::{Isa, isa};
 pub use large_pages::LargePages;
 pub use layer_norm::{LAYER_NORM_EPSILON, layer_norm, layer_norm_backward};
-pub use loss::{LossOptions, Targets, loss, softmax};
+pub use loss::{LossOptions, Targets, loss, sigmoid, softmax};
 pub use matmul::{Products, linear, linear_backward_input, linear_backward_weight};
 pub use optimizer::{Adam, Decay, Update, Weight, adam_step, gradient_norm};
 pub use parallel::{add, gather_rows, relu, relu_backward, scatter_add_rows};

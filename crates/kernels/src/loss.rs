@@ -7,16 +7,22 @@ use crate::Real;
 pub enum Targets<'a> {
     /// One class id a row: `[B]`.
     Classes(&'a [u32]),
-    /// For each row and class whether it holds (0 or 1): `[B, C]`, sigmoid and binary cross-entropy.
-    MultiLabel(&'a [f32]),
+    /// Several labels a row: sigmoid and binary cross-entropy.
+    MultiLabel {
+        /// For each row and class whether it holds (0 or 1): `[B, C]`.
+        holds: &'a [f32],
+        /// C.
+        classes: usize,
+    },
 }
 
-/// Variations of the cross-entropy, as the arguments of `torch.nn.functional.cross_entropy`.
+/// Variations of the two losses.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LossOptions {
-    /// A weight for each class; empty for none.
+    /// A weight for each class; empty for none. With classes, `weight` of `torch.nn.functional.cross_entropy`: of the rows of a
+    /// class. With several labels a row, `pos_weight` of `binary_cross_entropy_with_logits`: of the rows that have the label.
     pub class_weights: Vec<f64>,
-    /// Part of the target that is spread evenly over all classes, in [0, 1).
+    /// Part of the target that is spread evenly over all classes, or over a label's yes and no, in [0, 1).
     pub label_smoothing: f64,
     /// R-Drop (Liang et al. 2021): the strength of what draws two passes of a text, with different dropout, to each other. With
     /// it, rows 2i and 2i + 1 are such a pair.
@@ -28,7 +34,7 @@ impl LossOptions {
     pub fn total_weight(&self, targets: Targets) -> f64 {
         match targets {
             Targets::Classes(classes) => classes.iter().map(|&y| self.weight(y as usize)).sum(),
-            Targets::MultiLabel(targets) => targets.len() as f64,
+            Targets::MultiLabel { holds, .. } => holds.len() as f64,
         }
     }
 
@@ -42,10 +48,11 @@ impl LossOptions {
 ///
 /// Cross-entropy with class weights w and smoothing s is, as in PyTorch,
 /// `((1 - s) sum_i w[y_i] nll_i(y_i) + s / C sum_i sum_c w[c] nll_i(c)) / sum_i w[y_i]`, `nll_i(c) = -log softmax_i(c)`.
-/// Multi-label loss is the mean of the binary cross-entropies over rows and classes.
+/// Multi-label loss is the mean over rows and classes of `-w[c] t log σ(x) - (1 - t) log(1 - σ(x))`, `t = (1 - s) y + s / 2`.
 ///
-/// R-Drop, with classes, adds the mean over pairs of `r_drop (KL(p || q) + KL(q || p)) / 2`, the divergences of the pair's
-/// distributions; with class weights, weighted by that of the pair's class.
+/// R-Drop adds the mean over pairs of `r_drop (KL(p || q) + KL(q || p)) / 2`, the divergences of the pair's distributions; with
+/// class weights, weighted by that of the pair's class. With several labels a row, it is the mean over pairs and labels, each
+/// label a distribution of yes and no.
 pub fn loss<T: Real>(
     dlogits: &mut [T],
     logits: &[T],
@@ -60,7 +67,11 @@ pub fn loss<T: Real>(
             let pairs = options.r_drop > 0.0;
             loss + if pairs { r_drop(dlogits, logits, classes, options, total_weight) } else { 0.0 }
         }
-        Targets::MultiLabel(targets) => binary_cross_entropy(dlogits, logits, targets, total_weight),
+        Targets::MultiLabel { holds, classes } => {
+            let loss = binary_cross_entropy(dlogits, logits, holds, classes, options, total_weight);
+            let pairs = options.r_drop > 0.0;
+            loss + if pairs { binary_r_drop(dlogits, logits, classes, options.r_drop / total_weight) } else { 0.0 }
+        }
     }
 }
 
@@ -116,16 +127,47 @@ fn cross_entropy<T: Real>(
     loss
 }
 
-fn binary_cross_entropy<T: Real>(dlogits: &mut [T], logits: &[T], targets: &[f32], n: f64) -> f64 {
-    assert_eq!(logits.len(), targets.len());
+fn binary_cross_entropy<T: Real>(
+    dlogits: &mut [T],
+    logits: &[T],
+    holds: &[f32],
+    classes: usize,
+    options: &LossOptions,
+    n: f64,
+) -> f64 {
+    assert_eq!(logits.len(), holds.len());
+    let smoothing = options.label_smoothing;
     let mut loss = 0.0;
-    for ((dlogit, logit), &target) in dlogits.iter_mut().zip(logits).zip(targets) {
-        let (x, y) = (logit.to_f64(), f64::from(target));
-        // -y log σ(x) - (1 - y) log(1 - σ(x)), written so that nothing overflows
-        loss += x.max(0.0) - x * y + (-x.abs()).exp().ln_1p();
-        *dlogit = T::from_f64((1.0 / (1.0 + (-x).exp()) - y) / n);
+    for (i, ((dlogit, logit), &held)) in dlogits.iter_mut().zip(logits).zip(holds).enumerate() {
+        let (x, t) = (logit.to_f64(), (1.0 - smoothing) * f64::from(held) + 0.5 * smoothing);
+        let yes = options.weight(i % classes) * t;
+        // log(1 + exp(-|x|)), so that nothing overflows: -log σ(x) is it for positive x, and it - x for others
+        let tail = (-x.abs()).exp().ln_1p();
+        loss += yes * (tail + (-x).max(0.0)) + (1.0 - t) * (tail + x.max(0.0));
+        let p = sigmoid(*logit);
+        *dlogit = T::from_f64((p * (yes + 1.0 - t) - yes) / n);
     }
     loss / n
+}
+
+/// See [`loss`]; adds to the gradient. With p = σ(a) and q = σ(b), the divergences of a label are together `(p - q) (a - b)`.
+fn binary_r_drop<T: Real>(dlogits: &mut [T], logits: &[T], classes: usize, strength: f64) -> f64 {
+    let mut loss = 0.0;
+    for (dlogits, logits) in dlogits.chunks_exact_mut(2 * classes).zip(logits.chunks_exact(2 * classes)) {
+        let ((da, db), (a, b)) = (dlogits.split_at_mut(classes), logits.split_at(classes));
+        for k in 0..classes {
+            let (p, q, gap) = (sigmoid(a[k]), sigmoid(b[k]), a[k].to_f64() - b[k].to_f64());
+            loss += strength * (p - q) * gap;
+            da[k] += T::from_f64(strength * (p - q + p * (1.0 - p) * gap));
+            db[k] += T::from_f64(strength * (q - p - q * (1.0 - q) * gap));
+        }
+    }
+    loss
+}
+
+/// The probability of a label of several, from its logit: `1 / (1 + exp(-x))`.
+pub fn sigmoid<T: Real>(logit: T) -> f64 {
+    1.0 / (1.0 + (-logit.to_f64()).exp())
 }
 
 /// The probabilities of one row of logits.

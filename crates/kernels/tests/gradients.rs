@@ -155,6 +155,7 @@ fn embeddings() {
 fn losses() {
     let (logits, classes) = (random(8 * 4, 1), [0, 3, 1, 1, 2, 0, 3, 3]);
     let multi: Vec<f32> = (0..32).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
+    let several = Targets::MultiLabel { holds: &multi, classes: 4 };
     for (targets, class_weights, label_smoothing, r_drop) in [
         (Targets::Classes(&classes), vec![], 0.0, 0.0),
         (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.0, 0.0),
@@ -162,7 +163,9 @@ fn losses() {
         (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.0),
         (Targets::Classes(&classes), vec![], 0.0, 3.0),
         (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.7),
-        (Targets::MultiLabel(&multi), vec![], 0.0, 0.0),
+        (several, vec![], 0.0, 0.0),
+        (several, vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.0),
+        (several, vec![0.5, 1.0, 2.0, 0.1], 0.1, 0.7),
     ] {
         let options = LossOptions { class_weights, label_smoothing, r_drop };
         let mut dlogits = vec![f64::NAN; logits.len()];
@@ -172,6 +175,41 @@ fn losses() {
             loss(&mut vec![0.0; logits.len()], logits, targets, &options, weight)
         });
     }
+}
+
+/// The loss of several labels a row from its definition.
+#[test]
+fn binary_cross_entropy_is_the_mean_over_rows_and_labels() {
+    let (logits, weights, smoothing, r_drop) = (random(4 * 3, 1), [0.5, 1.0, 3.0], 0.2, 5.0);
+    let holds = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+    let of = |logits: &[f64], r_drop| {
+        let options = LossOptions { class_weights: weights.to_vec(), label_smoothing: smoothing, r_drop };
+        loss(&mut [0.0; 12], logits, Targets::MultiLabel { holds: &holds, classes: 3 }, &options, 12.0)
+    };
+    let p: Vec<f64> = logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();
+    let of_label = |i: usize| {
+        let t = f64::from(holds[i]) * (1.0 - smoothing) + smoothing / 2.0;
+        -weights[i % 3] * t * p[i].ln() - (1.0 - t) * (1.0 - p[i]).ln()
+    };
+    let want = (0..12).map(of_label).sum::<f64>() / 12.0;
+    assert!((of(&logits, 0.0) - want).abs() < 1e-12);
+
+    let divergence = |p: f64, q: f64| p * (p / q).ln() + (1.0 - p) * ((1.0 - p) / (1.0 - q)).ln();
+    let pairs = [(0, 3), (1, 4), (2, 5), (6, 9), (7, 10), (8, 11)];
+    let pairs = pairs.iter().map(|&(a, b)| (divergence(p[a], p[b]) + divergence(p[b], p[a])) / 2.0);
+    assert!((of(&logits, r_drop) - want - r_drop * pairs.sum::<f64>() / 6.0).abs() < 1e-12);
+    // nothing overflows
+    assert!(
+        (loss(
+            &mut [0.0; 2],
+            &[-900.0, 900.0],
+            Targets::MultiLabel { holds: &[1.0, 0.0], classes: 2 },
+            &LossOptions::default(),
+            2.0
+        ) - 900.0)
+            .abs()
+            < 1e-9
+    );
 }
 
 /// The divergences from their definition, and none between equal rows.

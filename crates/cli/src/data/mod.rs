@@ -4,18 +4,20 @@ mod check;
 mod convert;
 mod report;
 mod sample;
+mod split;
 
 pub(crate) use check::ProblemsFound;
 use clap::Subcommand;
 
 use crate::Common;
 
-/// Check, convert and sample data
+/// Check, convert, split and sample data
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
     Check(check::CheckArgs),
     Convert(convert::ConvertArgs),
     Sample(sample::SampleArgs),
+    Split(split::SplitArgs),
 }
 
 pub(crate) fn run(command: &DataCommand, common: &Common) -> anyhow::Result<()> {
@@ -23,5 +25,6 @@ pub(crate) fn run(command: &DataCommand, common: &Common) -> anyhow::Result<()> 
         DataCommand::Check(args) => check::run(args, common),
         DataCommand::Convert(args) => convert::run(args, common),
         DataCommand::Sample(args) => sample::run(args, common),
+        DataCommand::Split(args) => split::run(args, common),
     }
 }

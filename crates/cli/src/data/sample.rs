@@ -1,11 +1,11 @@
 //! `distune data sample`: fewer rows in the same proportions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use distune::data::sample;
 
-use super::convert::write;
+use super::convert::{STANDARD_OUTPUT, print, write};
 use crate::columns::ColumnArgs;
 use crate::{Common, sources};
 
@@ -14,8 +14,11 @@ use crate::{Common, sources};
 pub(crate) struct SampleArgs {
     /// What is read: a file, "-" for standard input; of splits, the train split
     input: String,
-    /// What is written: .tsv, .csv, .jsonl or .parquet, plain or with .gz or .zst
+    /// What is written: .tsv, .csv, .jsonl or .parquet, plain or with .gz or .zst; "-" for standard output
     output: PathBuf,
+    /// Format of standard output, such as csv
+    #[arg(long, default_value = "jsonl")]
+    format: String,
     /// Number of rows
     #[arg(long, short = 'n', value_name = "N")]
     rows: usize,
@@ -37,5 +40,8 @@ pub(crate) fn run(args: &SampleArgs, common: &Common) -> anyhow::Result<()> {
     };
     let mut sampled = table.without_rows();
     sampled.extend_from(&table, &sample(&table, args.rows, args.seed));
+    if args.output == Path::new(STANDARD_OUTPUT) {
+        return print(&args.format, &sampled);
+    }
     write(&args.output, &sampled, args.overwrite, common)
 }

@@ -88,8 +88,9 @@ fn directory_without_train_file() {
 fn directory_without_validation_file() {
     let sandbox = Sandbox::new();
     sandbox.remove("data/dev.tsv");
+    sandbox.write("data/train.tsv", table('\t', 0..4));
     let message = sandbox.fails("train --model model --data data --output out");
-    assert_says(&message, &["data: ", "no validation rows", "validation.tsv (or dev.tsv)"]);
+    assert_says(&message, &["data: ", "no validation rows", "too few rows", "--select-on dev"]);
 }
 
 #[test]

@@ -158,7 +158,11 @@ fn config_values() {
         ("model_type", json!("roberta"), "expected \"distilbert\" or \"bert\" (DistilBERT, or BERT and its family"),
         ("model_type", Value::Null, "sentence-transformers), found null"),
         ("activation", json!("relu"), "expected \"gelu\", found \"relu\""),
-        ("problem_type", json!("regression"), "expected \"single_label_classification\", found \"regression\""),
+        (
+            "problem_type",
+            json!("regression"),
+            "expected \"single_label_classification\" or \"multi_label_classification\", found \"regression\"",
+        ),
         ("dim", json!("16"), "expected a whole number from 1 to 1048576, found \"16\""),
         ("dim", json!(-16), "found -16"),
         ("n_heads", json!(0), "expected a whole number"),
@@ -185,9 +189,20 @@ fn config_without_a_size() {
     assert_says(&message, &["m/config.json: dim: expected a whole number", "found nothing"]);
 }
 
+/// Such a model may have a tokenizer of other files, which is not what should be told.
+#[test]
+fn another_architecture() {
+    let message = refused(|sandbox| {
+        sandbox.write("m/config.json", "{\"model_type\": \"roberta\"}");
+        sandbox.remove("m/tokenizer.json");
+    });
+    assert_says(&message, &["m/config.json: model_type: expected \"distilbert\" or \"bert\"", "found \"roberta\""]);
+}
+
 #[test]
 fn broken_tokenizer() {
-    for text in ["", "{}", "{\"version\": \"1.0\"", "[1, 2]"] {
+    // the last one is cut short in its decoder
+    for text in ["", "{}", "{\"version\": \"1.0\"", "[1, 2]", "{\"decoder\": {\"type\": \"WordPie"] {
         let message = refused(|sandbox| sandbox.write("m/tokenizer.json", text));
         assert_says(&message, &["m/tokenizer.json: not a readable tokenizer", "tokenizer.json of a fast"]);
     }

@@ -1,9 +1,12 @@
 //! The program as its users run it: command lines in, exit status, messages and files out.
 //!
 //! - `support.rs`: a directory to run in, tiny models and data, what success and failure must look like
+//! - `data_convert.rs`: `data convert` and `data sample`
 //! - `errors_data.rs`: data that cannot be used, and what the message says about it
 //! - `errors_model.rs`: models that cannot be used
 //! - `errors_train.rs`: settings and output directories that cannot be used, a training that diverges
+//! - `tasks.rs`: several labels a row, pairs of texts, class weights, many classes
+//! - `splits.rs`: what is held out, `data split`, `data convert` and `data sample`
 //! - `train.rs`: what a training writes, and that it loads again
 //! - `reproducible.rs`: seeds, threads, frozen tensors
 //! - `hub.rs`: models and data by name, from a hub on loopback
@@ -17,6 +20,7 @@
 mod bench;
 mod check;
 mod checkpoints;
+mod data_convert;
 mod errors_data;
 mod errors_model;
 mod errors_train;
@@ -28,5 +32,7 @@ mod hub_server;
 mod interrupt;
 mod predict;
 mod reproducible;
+mod splits;
 mod support;
+mod tasks;
 mod train;

@@ -319,7 +319,7 @@ fn tokenizer() -> Value {
             "normalized": false, "special": true})
     });
     let piece = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
-    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let [text, second] = ["A", "B"].map(|id| json!({"Sequence": {"id": id, "type_id": 0}}));
     json!({
         "version": "1.0",
         "truncation": null,
@@ -331,7 +331,7 @@ fn tokenizer() -> Value {
         "post_processor": {
             "type": "TemplateProcessing",
             "single": [piece("[CLS]"), text, piece("[SEP]")],
-            "pair": [piece("[CLS]"), text, piece("[SEP]")],
+            "pair": [piece("[CLS]"), text, piece("[SEP]"), second, piece("[SEP]")],
             "special_tokens": {
                 "[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
                 "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]},

@@ -143,7 +143,7 @@ fn one_file_is_split() {
     let sandbox = Sandbox::new();
     sandbox.write("rows.csv", table(',', 0..60));
     let ran = sandbox.succeeds("train --model model --data rows.csv --output out --epochs 1");
-    let note = "rows.csv: one file, so its 60 rows were split at random within each class (seed 42): 48 train, 6 \
+    let note = "rows.csv: its 60 rows were split at random within each class (seed 42): 48 train, 6 \
                 validation, 6 test";
     assert_says(&ran.stderr, &[note, "text column \"sentence\", label column \"label\""]);
     assert_eq!(sandbox.json("out/train_results.json")["train_samples"], 48);

@@ -10,8 +10,23 @@ const TEXT_NAMES: [&str; 10] =
     ["sentence", "text", "review", "content", "comment", "body", "document", "message", "tweet", "title"];
 /// Header names that mean the label, best first.
 const LABEL_NAMES: [&str; 6] = ["label", "labels", "class", "sentiment", "target", "category"];
+/// Header names that mean the two texts of a pair, as in GLUE and beyond.
+const PAIR_NAMES: [[&str; 2]; 7] = [
+    ["sentence1", "sentence2"],
+    ["question1", "question2"],
+    ["premise", "hypothesis"],
+    ["question", "sentence"],
+    ["text1", "text2"],
+    ["text_a", "text_b"],
+    ["text", "text_pair"],
+];
 /// Column names listed in a message, at most.
 const LISTED: usize = 20;
+
+/// Whether a column of that name is guessed to be the label.
+pub(super) fn means_label(name: &str) -> bool {
+    LABEL_NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
 
 /// Which columns hold text and label, where `None` is guessed from the header, and which rows are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +35,7 @@ pub struct Columns {
     pub text: Option<String>,
     /// Name of the label column.
     pub label: Option<String>,
-    /// Name of the column with the second text of a pair; none unless it is named.
+    /// Name of the column with the second text of a pair; guessed only together with the text column.
     pub pair: Option<String>,
     /// Name of the column whose rows of one value a split keeps together; none unless it is named.
     pub group: Option<String>,
@@ -54,7 +69,12 @@ pub enum Labels {
 impl Columns {
     /// Finds the columns in `header`; no two of them are the same one.
     pub(super) fn find(&self, path: &Path, header: &[String], labels: Labels) -> Result<Indices> {
-        let Some(text) = find_or_guess(path, header, self.text.as_deref(), &TEXT_NAMES)? else {
+        let pair_guess = self.guess_pair(path, header)?;
+        let text = match pair_guess {
+            Some([text, _]) => Some(text),
+            None => find_or_guess(path, header, self.text.as_deref(), &TEXT_NAMES)?,
+        };
+        let Some(text) = text else {
             return Err(missing(path, header, "text", self.text.as_deref(), &TEXT_NAMES));
         };
         let label = find_or_guess(path, header, self.label.as_deref(), &LABEL_NAMES)?;
@@ -70,6 +90,7 @@ impl Columns {
             },
         };
         let (pair, group) = (named("pair", &self.pair)?, named("group", &self.group)?);
+        let pair = pair.or(pair_guess.map(|[_, second]| second));
         let found = [("text", Some(text)), ("pair", pair), ("label", label), ("group", group)];
         for (i, (one, index)) in found.iter().enumerate() {
             if let Some((other, _)) = found[i + 1..].iter().find(|(_, other)| other.is_some() && other == index) {
@@ -82,9 +103,23 @@ impl Columns {
         Ok(Indices { text, pair, label, group })
     }
 
+    /// The columns of both texts of a pair, where neither is named and the header has two such names.
+    fn guess_pair(&self, path: &Path, header: &[String]) -> Result<Option<[usize; 2]>> {
+        if self.text.is_some() || self.pair.is_some() {
+            return Ok(None);
+        }
+        for [first, second] in PAIR_NAMES {
+            if let (Some(first), Some(second)) = (find(path, header, first)?, find(path, header, second)?) {
+                return Ok(Some([first, second]));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether a text column is named, or can be guessed from `header`.
     pub(super) fn can_guess_text(&self, header: &[String]) -> bool {
-        let known = |name: &String| TEXT_NAMES.contains(&name.to_lowercase().as_str());
+        let pairs = PAIR_NAMES.as_flattened();
+        let known = |name: &String| TEXT_NAMES.iter().chain(pairs).any(|known| *known == name.to_lowercase());
         self.text.is_some() || header.iter().any(known)
     }
 }

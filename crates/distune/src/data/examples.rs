@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use crate::data::Dataset;
+use crate::data::{Answers, Dataset};
 use crate::model::Config;
 use crate::tokenize::{Encoded, Tokenizer};
 use crate::{Error, Result};
@@ -47,9 +47,9 @@ impl Examples {
         self.dataset.is_empty()
     }
 
-    /// `[N]` class ids.
-    pub fn labels(&self) -> &[u32] {
-        &self.dataset.labels
+    /// What the rows should be classified as.
+    pub fn answers(&self) -> &Answers {
+        &self.dataset.answers
     }
 
     /// Token ids of a row, `[CLS]` and `[SEP]` included.
@@ -61,7 +61,10 @@ impl Examples {
         let encoded = match cell.get() {
             Some(encoded) => encoded,
             None => {
-                let encoded = self.tokenizer.encode_one(&self.dataset.texts[row])?;
+                let encoded = match self.dataset.pairs.get(row) {
+                    None => self.tokenizer.encode_one(&self.dataset.texts[row])?,
+                    Some(second) => self.tokenizer.encode_pair(&self.dataset.texts[row], second)?,
+                };
                 check_ids(&encoded.ids, &self.config).map_err(|problem| {
                     let hint = "Use the tokenizer.json that belongs to the model";
                     Error::row(&self.dataset.path, self.dataset.lines[row], problem, hint)

@@ -3,42 +3,74 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::{Table, quoted};
+use super::{Answers, Table, quoted};
+use crate::model::{Config, ProblemType};
 use crate::{Error, Result};
 
-/// Class names in the order of their ids.
+/// Classes of a new head, at most: what has more is hardly a column of labels.
+pub const MAX_CLASSES: usize = 1000;
+
+/// Class names in the order of their ids, and how many of them a row has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelMap {
     names: Vec<String>,
+    problem: ProblemType,
 }
 
 impl LabelMap {
-    /// The classes of a known model: `names[id]`.
+    /// Classes of which a row has one or several: `names[id]`.
+    pub fn new(names: Vec<String>, problem: ProblemType) -> Self {
+        Self { names, problem }
+    }
+
+    /// Classes of which a row has one.
     pub fn from_names(names: Vec<String>) -> Self {
-        Self { names }
+        Self::new(names, ProblemType::SingleLabel)
+    }
+
+    /// The classes of a known model.
+    pub fn of_model(config: &Config) -> Self {
+        Self::new(config.labels.clone(), config.problem_type)
     }
 
     /// The classes that occur in the tables, as written there: in numeric order if all are integers (they need not be
-    /// `0..C`), else in alphabetic order.
+    /// `0..C`), else in alphabetic order. Where a table says which classes there are, and no other one occurs, those.
     ///
     /// # Errors
-    /// Fewer than two classes.
+    /// Fewer than two classes (fewer than one, where a row has several), or more than [`MAX_CLASSES`].
     pub fn from_tables(tables: &[&Table]) -> Result<Self> {
-        let names: BTreeSet<&str> = tables.iter().flat_map(|table| &table.labels).map(String::as_str).collect();
-        let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-        if names.len() < 2 {
-            let path = tables.first().map_or(Path::new("data"), |table| &table.path);
+        let several = tables.iter().any(|table| table.multi_label);
+        let problem = if several { ProblemType::MultiLabel } else { ProblemType::SingleLabel };
+        let occurring: BTreeSet<&str> = tables.iter().flat_map(|table| table.label_names()).collect();
+        let mut names: Vec<String> = occurring.iter().map(|name| (*name).to_owned()).collect();
+        let path = tables.first().map_or(Path::new("data"), |table| &table.path);
+        let error = |problem: String| {
+            Err(Error::file(path, problem, "Check that --label-column names the right column, and its rows"))
+        };
+        if names.len() < if several { 1 } else { 2 } {
             let found = match names.first() {
                 Some(name) => format!("one class only, {}", quoted(&[name], 1)),
                 None => "no labels".to_owned(),
             };
-            let problem = format!("found {found}; at least two classes expected");
-            return Err(Error::file(path, problem, "Check that --label-column names the right column"));
+            return error(format!("found {found}; at least two classes expected"));
+        }
+        if names.len() > MAX_CLASSES {
+            let (count, some) = (names.len(), quoted(&names, 5));
+            return error(format!("found {count} classes ({some}); at most {MAX_CLASSES} expected"));
         }
         if all_integers(&names) {
             names.sort_by_key(|name| name.parse::<i64>().ok());
         }
-        Ok(Self { names })
+        let said = tables.first().map_or(&[][..], |table| &table.classes);
+        if occurring.iter().all(|name| said.iter().any(|class| class == name)) {
+            names = said.to_vec();
+        }
+        Ok(Self { names, problem })
+    }
+
+    /// How many labels a row has.
+    pub fn problem(&self) -> ProblemType {
+        self.problem
     }
 
     /// Class names in the order of their ids.
@@ -96,8 +128,10 @@ pub struct Dataset {
     pub path: PathBuf,
     /// `[N]` texts.
     pub texts: Vec<String>,
-    /// `[N]` class ids.
-    pub labels: Vec<u32>,
+    /// `[N]` second texts of pairs; empty where a row is a single text.
+    pub pairs: Vec<String>,
+    /// The classes of each row.
+    pub answers: Answers,
     /// `[N]` line of each row in the file, counted from 1.
     pub lines: Vec<u64>,
 }
@@ -106,7 +140,7 @@ impl Dataset {
     /// Replaces the labels of a table by class ids.
     ///
     /// # Errors
-    /// A table without labels, or a label that `map` does not know.
+    /// A table without labels, a label that `map` does not know, or rows of several labels where a row of `map` has one.
     pub fn new(table: Table, map: &LabelMap) -> Result<Self> {
         if table.labels.len() != table.texts.len() {
             return Err(Error::file(
@@ -115,17 +149,16 @@ impl Dataset {
                 "Name it with --label-column NAME",
             ));
         }
-        let mut known: HashMap<&str, u32> = HashMap::new();
-        let mut labels = Vec::with_capacity(table.len());
-        for (label, &line) in table.labels.iter().zip(&table.lines) {
-            let id = match known.get(label.as_str()) {
-                Some(&id) => id,
-                None => map.id(label).ok_or_else(|| unknown(&table, line, label, map))?,
-            };
-            known.insert(label, id);
-            labels.push(id);
-        }
-        Ok(Self { path: table.path, texts: table.texts, labels, lines: table.lines })
+        let mut ids = Ids { table: &table, map, known: HashMap::new() };
+        let rows = 0..table.len();
+        let answers = match map.problem() {
+            ProblemType::SingleLabel if table.multi_label => return Err(several(&table)),
+            ProblemType::SingleLabel => {
+                Answers::One(rows.map(|row| ids.of(row, &table.labels[row])).collect::<Result<_>>()?)
+            }
+            ProblemType::MultiLabel => Answers::Several(rows.map(|row| ids.of_all(row)).collect::<Result<_>>()?),
+        };
+        Ok(Self { path: table.path, texts: table.texts, pairs: table.pairs, answers, lines: table.lines })
     }
 
     /// Number of rows.
@@ -137,6 +170,42 @@ impl Dataset {
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }
+}
+
+/// Class ids of the labels of a table.
+struct Ids<'a> {
+    table: &'a Table,
+    map: &'a LabelMap,
+    known: HashMap<&'a str, u32>,
+}
+
+impl<'a> Ids<'a> {
+    fn of(&mut self, row: usize, label: &'a str) -> Result<u32> {
+        let id = match self.known.get(label) {
+            Some(id) => *id,
+            None => self.map.id(label).ok_or_else(|| unknown(self.table, self.table.lines[row], label, self.map))?,
+        };
+        self.known.insert(label, id);
+        Ok(id)
+    }
+
+    /// Those of a row of several, each once and ascending.
+    fn of_all(&mut self, row: usize) -> Result<Vec<u32>> {
+        let table = self.table;
+        let ids: Result<BTreeSet<u32>> = table.names_of(row).map(|name| self.of(row, name)).collect();
+        Ok(ids?.into_iter().collect())
+    }
+}
+
+/// The error for rows of several labels where the model has one a row.
+fn several(table: &Table) -> Error {
+    let row = table.labels.iter().position(|label| label.contains('|')).unwrap_or(0);
+    let problem = format!(
+        "several labels a row ({}), but the model tells one label a row",
+        quoted(&[table.labels.get(row).map_or("", String::as_str)], 1)
+    );
+    let line = table.lines.get(row).copied().unwrap_or(0);
+    Error::row(&table.path, line, problem, "Use a model that was trained on rows of several labels, or other data")
 }
 
 /// The error for a label that is not one of the model's.

@@ -4,12 +4,14 @@
 //! [`Dataset`] has texts with class ids, [`Examples`] token ids with class ids, [`Batch`] is what an engine eats. Called by
 //! `train`, `eval` and the command line.
 
+mod answers;
 pub mod audit;
 mod batch;
 mod columns;
 mod examples;
 mod files;
 mod labels;
+mod partition;
 mod read;
 mod sample;
 mod splits;
@@ -17,14 +19,17 @@ mod splits;
 mod tests;
 mod write;
 
+pub use answers::{Answers, PickedTargets};
 pub use batch::Batch;
 pub use columns::{Columns, Labels};
 pub use examples::{Examples, Lengths, check_ids};
-pub use labels::{Dataset, LabelMap};
+pub(crate) use files::of_split;
+pub use labels::{Dataset, LabelMap, MAX_CLASSES};
+pub use partition::{Shares, partition};
 pub use read::{Table, Trees, read_bytes, read_file, read_files};
 pub use sample::sample;
-pub use splits::{Splits, note_table, read_splits, split_files};
-pub use write::write_table;
+pub use splits::{SelectOn, Splits, note_table, read_as_one, read_splits};
+pub use write::{can_write, write_rows, write_table};
 
 /// `"a", "b", "c" and 4 more`: names for a message, each cut at 40 characters, at most `most` of them; `none` for none.
 fn quoted<S: AsRef<str>>(names: &[S], most: usize) -> String {

@@ -1,14 +1,11 @@
 //! Finds or makes the train, validation and test rows. Called by `run` and the command line.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use super::files::SplitFiles;
-use super::{Columns, Labels, Table, quoted, read_files};
+use super::{Columns, Labels, Shares, Table, partition, quoted, read_files};
 use crate::{Error, Result};
 
 /// File names, without extension, of the three splits.
@@ -18,46 +15,114 @@ pub(super) const TEST: &[&str] = &["test"];
 /// Rows that were left out which are listed, at most.
 const LISTED: usize = 20;
 
+/// How many rows are held out of train to select by, at most: their accuracy has a standard error of one point or less.
+const HELD_OUT: usize = 2_000;
+
 /// The rows to train on and those to judge by.
 #[derive(Clone, Debug, Default)]
 pub struct Splits {
-    /// Rows to train on.
+    /// Rows to train on; all rows, where there are no splits.
     pub train: Option<Table>,
     /// Rows to choose by.
     pub validation: Option<Table>,
     /// Rows to judge by at the very end.
     pub test: Option<Table>,
+    /// Whether `test` is what the files call validation or dev.
+    pub test_is_dev: bool,
     /// What the user should be told: columns guessed, a file skipped, a split made.
     pub notes: Vec<String>,
 }
 
+/// The rows by which the best epoch is selected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SelectOn {
+    /// Validation rows where there are test rows too, else [`Self::HeldOut`].
+    #[default]
+    Auto,
+    /// A part held out of train.
+    HeldOut,
+    /// Validation rows. Where there are no test rows, they are the only ones to judge by, and the figure is optimistic.
+    Dev,
+}
+
 /// Reads a directory with train, validation (or dev, val, valid) and test files, whole or in parts as on the hub, or one
-/// file, which is split 80/10/10. Each may have any of the formats of [`super::read_file`]; `-` is standard input.
-///
-/// The split is random by `seed` and stratified: in each class a tenth of the rows, rounded so that the sums come out,
-/// goes to validation and a tenth to test. Rows with the same text stay together. Every class keeps rows to train on.
-/// In a directory, a test file without labels, as GLUE's, is skipped.
+/// file, all of whose rows are then train. Each may have any of the formats of [`super::read_file`]; `-` is standard input.
+/// In a directory, a test file without labels, as GLUE's, is skipped. [`Splits::complete`] makes what is missing.
 ///
 /// # Errors
 /// A directory without a train file or with two files for one split, and all that [`super::read_file`] refuses.
-pub fn read_splits(path: &Path, columns: &Columns, seed: u64) -> Result<Splits> {
+pub fn read_splits(path: &Path, columns: &Columns) -> Result<Splits> {
     if path.is_dir() {
         return read_directory(path, columns);
     }
-    split_files(&[path.to_owned()], columns, seed)
+    read_as_one(&[path.to_owned()], columns)
 }
 
-/// Reads files as one, which is split as [`read_splits`] does.
+/// Reads files as one, all of whose rows are train.
 ///
 /// # Errors
 /// As [`read_files`].
-pub fn split_files(paths: &[PathBuf], columns: &Columns, seed: u64) -> Result<Splits> {
+pub fn read_as_one(paths: &[PathBuf], columns: &Columns) -> Result<Splits> {
     let table = read_files(paths, columns, Labels::Required)?;
     let mut notes = Vec::new();
     note_table(&mut notes, columns, &table, None);
-    let mut splits = split(&table, seed);
-    notes.append(&mut splits.notes);
-    Ok(Splits { notes, ..splits })
+    Ok(Splits { train: Some(table), notes, ..Splits::default() })
+}
+
+impl Splits {
+    /// Makes the splits that are missing, at random by `seed` as [`partition`] does, and says so in the notes.
+    ///
+    /// Train alone is divided into train, validation and test. With test rows but no validation rows, these are held out of
+    /// train: a tenth, at most 2,000 rows. With validation rows but no test rows, the same is done, and what was validation is
+    /// judged once at the end; unless `select_on` says that the best epoch is to be selected on it.
+    #[must_use]
+    pub fn complete(mut self, select_on: SelectOn, seed: u64) -> Self {
+        let Some(table) = self.train.take() else { return self };
+        let (path, total) = (table.path.display().to_string(), table.len());
+        if self.validation.is_none() && self.test.is_none() {
+            [self.train, self.validation, self.test] = partition(&table, Shares::default(), seed);
+            let [train, validation, test] = [&self.train, &self.validation, &self.test].map(rows);
+            self.notes.push(format!(
+                "{path}: its {total} rows were split at random within each class (seed {seed}): {train} train, \
+                 {validation} validation, {test} test"
+            ));
+            return self;
+        }
+        let hold_out = match select_on {
+            SelectOn::Auto => self.validation.is_none() || self.test.is_none(),
+            SelectOn::HeldOut => true,
+            SelectOn::Dev => self.validation.is_none(),
+        };
+        if !hold_out {
+            if let (Some(dev), None) = (&self.validation, &self.test) {
+                let dev = dev.path.display();
+                self.notes.push(format!("{dev}: selects the best epoch and judges it too: its figure is optimistic"));
+            }
+            self.train = Some(table);
+            return self;
+        }
+        let shares = Shares { validation: (HELD_OUT as f64 / total as f64).min(0.1), test: 0.0 };
+        let [train, held_out, _] = partition(&table, shares, seed);
+        self.notes
+            .push(format!("{path}: {} of its {total} rows are held out to select the best epoch by", rows(&held_out)));
+        (self.train, self.test_is_dev) = (train, self.test.is_none());
+        let dev = std::mem::replace(&mut self.validation, held_out);
+        match (&self.test, dev) {
+            (None, Some(dev)) => {
+                let path = dev.path.display();
+                self.notes.push(format!("{path}: judged once, at the end (--select-on dev selects on it instead)"));
+                self.test = Some(dev);
+            }
+            (Some(_), Some(dev)) => self.notes.push(format!("{}: not used", dev.path.display())),
+            (_, None) => {}
+        }
+        self
+    }
+}
+
+fn rows(table: &Option<Table>) -> usize {
+    table.as_ref().map_or(0, Table::len)
 }
 
 /// Reads the files of a directory.
@@ -92,7 +157,7 @@ fn read_directory(directory: &Path, columns: &Columns) -> Result<Splits> {
         [Some(&mut train), validation.as_mut(), test.as_mut()].into_iter().flatten().collect();
     let several = tables.iter().any(|table| table.multi_label);
     tables.iter_mut().for_each(|table| table.multi_label = several);
-    Ok(Splits { train: Some(train), validation, test, notes })
+    Ok(Splits { train: Some(train), validation, test, test_is_dev: false, notes })
 }
 
 /// Why the rows of a test file have no labels: GLUE's have no such column, the hub's copies of them have -1 in each row.
@@ -125,7 +190,8 @@ pub fn note_table(notes: &mut Vec<String>, columns: &Columns, table: &Table, kno
     let unlabelled = known.is_some() && table.labels.is_empty();
     if guessed && !same && !unlabelled {
         let label = table.label_column.as_deref().unwrap_or("none");
-        notes.push(format!("{path}: text column {text:?}, label column {label:?}, from the header"));
+        let second = table.pair_column.as_ref().map(|pair| format!(", second text {pair:?}")).unwrap_or_default();
+        notes.push(format!("{path}: text column {text:?}{second}, label column {label:?}, from the header"));
     }
     notes.extend(table.notes.iter().cloned());
     if !table.skipped.is_empty() {
@@ -135,69 +201,4 @@ pub fn note_table(notes: &mut Vec<String>, columns: &Columns, table: &Table, kno
             notes.push(format!("... and {} more", table.skipped.len() - LISTED));
         }
     }
-}
-
-/// Where a row goes.
-#[derive(Clone, Copy, PartialEq)]
-enum Part {
-    Train,
-    Validation,
-    Test,
-}
-
-/// Splits the rows of one file.
-fn split(table: &Table, seed: u64) -> Splits {
-    let parts = assign(table, seed);
-    let total = table.len();
-    let part = |wanted: Part| {
-        let rows: Vec<usize> = (0..total).filter(|&row| parts[row] == wanted).collect();
-        let mut part = table.without_rows();
-        part.extend_from(table, &rows);
-        part
-    };
-    let (train, validation, test) = (part(Part::Train), part(Part::Validation), part(Part::Test));
-    let note = format!(
-        "{}: one file, so its {total} rows were split at random within each class (seed {seed}): {} train, \
-         {} validation, {} test",
-        table.path.display(),
-        train.len(),
-        validation.len(),
-        test.len()
-    );
-    let some = |table: Table| if table.is_empty() { None } else { Some(table) };
-    Splits { train: some(train), validation: some(validation), test: some(test), notes: vec![note] }
-}
-
-/// Decides for each row where it goes. Rows with the same text are a group, which counts to the class of its first row.
-fn assign(table: &Table, seed: u64) -> Vec<Part> {
-    let mut group_of: HashMap<&str, usize> = HashMap::new();
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (row, (text, label)) in table.texts.iter().zip(&table.labels).enumerate() {
-        let group = *group_of.entry(text).or_insert_with(|| {
-            classes.entry(label).or_default().push(groups.len());
-            groups.push(Vec::new());
-            groups.len() - 1
-        });
-        groups[group].push(row);
-    }
-    let mut parts = vec![Part::Train; table.len()];
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut seen = 0;
-    for class in classes.values_mut() {
-        class.shuffle(&mut random);
-        let rows: usize = class.iter().map(|&group| groups[group].len()).sum();
-        let tenth = (seen + rows + 5) / 10 - (seen + 5) / 10;
-        seen += rows;
-        let mut room = [(Part::Validation, tenth), (Part::Test, tenth)];
-        // All but one group: a class must have something to train on.
-        for &group in class.iter().skip(1) {
-            let rows = &groups[group];
-            if let Some((part, left)) = room.iter_mut().find(|(_, left)| rows.len() <= *left) {
-                *left -= rows.len();
-                rows.iter().for_each(|&row| parts[row] = *part);
-            }
-        }
-    }
-    parts
 }

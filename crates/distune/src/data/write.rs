@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
 use super::Table;
-use super::read::{Format, Packing, name_parts, unknown_format};
+use super::read::{Format, Packing, name_parts, not_written};
 use crate::{Error, Result};
 
 /// Rows of a Parquet row group.
@@ -27,18 +27,10 @@ const ZSTANDARD_LEVEL: i32 = 3;
 /// is whole. Integer labels become numbers where the format has them, and several labels a row a list.
 ///
 /// # Errors
-/// A name of no such format, a file that exists unless `overwrite`, a text that the format cannot hold (tabs and line ends in
-/// `.tsv`), a directory that cannot be written, a full disk.
+/// What [`can_write`] refuses, a text that the format cannot hold (tabs and line ends in `.tsv`), a directory that cannot be
+/// written, a full disk.
 pub fn write_table(path: &Path, table: &Table, overwrite: bool) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let (format, packing) = match name_parts(&name) {
-        Some((_, Some(format), packing)) => (format, packing),
-        _ => return Err(unknown_format(path)),
-    };
-    if path.is_dir() || path.exists() && !overwrite {
-        let hint = if path.is_dir() { "Name a file" } else { "Choose another name, or add --overwrite to replace it" };
-        return Err(Error::file(path, "exists", hint));
-    }
+    can_write(path, overwrite)?;
     let failed = |error: std::io::Error| Error::io(path, "write", &error);
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -46,31 +38,53 @@ pub fn write_table(path: &Path, table: &Table, overwrite: bool) -> Result<()> {
     };
     std::fs::create_dir_all(directory).map_err(|error| Error::io(directory, "create the directory", &error))?;
     let temporary = tempfile::Builder::new().prefix(".distune-").tempfile_in(directory).map_err(failed)?;
-    pack(path, &temporary, packing, |to| write(path, to, format, table))?;
+    write_rows(path, temporary.as_file(), table)?;
     set_readable(&temporary).map_err(failed)?;
     temporary.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
-/// Hands `write` what packs and writes to a file.
-fn pack(
-    path: &Path,
-    to: &NamedTempFile,
-    packing: Packing,
-    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
-) -> Result<()> {
-    let failed = |error: std::io::Error| Error::io(path, "write", &error);
-    let mut file = BufWriter::with_capacity(1 << 16, to.as_file());
+/// Whether a file may be written.
+///
+/// # Errors
+/// A name of no format that is written, a file that exists unless `overwrite`, something else of that name, such as a directory.
+pub fn can_write(path: &Path, overwrite: bool) -> Result<()> {
+    packed_format(path)?;
+    if path.exists() && !path.is_file() {
+        return Err(Error::file(path, "exists and is no file that could be replaced", "Choose another name"));
+    }
+    if path.exists() && !overwrite {
+        return Err(Error::file(path, "exists", "Choose another name, or add --overwrite to replace it"));
+    }
+    Ok(())
+}
+
+fn packed_format(path: &Path) -> Result<(Format, Packing)> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match name_parts(&name) {
+        Some((_, Some(format), packing)) => Ok((format, packing)),
+        _ => Err(not_written(path)),
+    }
+}
+
+/// Writes the bytes of the file that [`write_table`] makes of a table. Its name tells the format.
+///
+/// # Errors
+/// A name of no format that is written, a text that the format cannot hold, a failed write.
+pub fn write_rows(name: &Path, to: impl Write + Send, table: &Table) -> Result<()> {
+    let (format, packing) = packed_format(name)?;
+    let failed = |error: std::io::Error| Error::io(name, "write", &error);
+    let mut file = BufWriter::with_capacity(1 << 16, to);
     match packing {
-        Packing::Plain => write(&mut file)?,
+        Packing::Plain => write(name, &mut file, format, table)?,
         Packing::Gzip => {
             let mut packed = flate2::write::GzEncoder::new(&mut file, flate2::Compression::default());
-            write(&mut packed)?;
+            write(name, &mut packed, format, table)?;
             packed.finish().map_err(failed)?;
         }
         Packing::Zstandard => {
             let mut packed = zstd::Encoder::new(&mut file, ZSTANDARD_LEVEL).map_err(failed)?;
-            write(&mut packed)?;
+            write(name, &mut packed, format, table)?;
             packed.finish().map_err(failed)?;
         }
     }
@@ -98,10 +112,13 @@ fn write(path: &Path, to: &mut (dyn Write + Send), format: Format, table: &Table
             other => Error::file(path, format!("cannot be written: {other:?}"), ""),
         }),
         Format::Json => write_json(to, table).map_err(|error| Error::io(path, "write", &error)),
-        Format::Parquet => {
-            write_parquet(to, table).map_err(|error| Error::file(path, format!("cannot write: {error}"), ""))
-        }
-        Format::Trees => Err(unknown_format(path)),
+        Format::Parquet => write_parquet(to, table).map_err(|error| match &error {
+            ParquetError::External(cause) if let Some(error) = cause.downcast_ref::<std::io::Error>() => {
+                Error::io(path, "write", error)
+            }
+            _ => Error::file(path, format!("cannot write: {error}"), ""),
+        }),
+        Format::Trees => Err(not_written(path)),
     }
 }
 

@@ -2,17 +2,18 @@
 
 use serde::Serialize;
 
-use crate::data::Examples;
+use crate::data::{Answers, Examples};
 use crate::engine::Engine;
 use crate::eval::Metrics;
-use crate::predict::logits;
+use crate::model::ProblemType;
+use crate::predict::{logits, predicted, probabilities};
 use crate::train::Observer;
 use crate::{Error, Result};
 
 /// A model's figures on a data set.
 #[derive(Clone, Debug, Serialize)]
 pub struct Evaluation {
-    /// Mean cross-entropy, without class weights and smoothing.
+    /// Mean cross-entropy (binary, where a row may have several labels), without class weights and smoothing.
     pub loss: f64,
     /// Everything that counts predictions.
     pub metrics: Metrics,
@@ -26,34 +27,34 @@ pub struct Evaluation {
 /// [`Error::Interrupted`] when the observer asks to stop.
 pub fn evaluate(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn Observer) -> Result<Evaluation> {
     let start = std::time::Instant::now();
-    let (mut predicted, mut loss) = (Vec::with_capacity(examples.len()), 0.0);
+    let (problem, truth) = (engine.config().problem_type, examples.answers());
+    let (mut answers, mut loss) = (Answers::none(problem), 0.0);
     logits(engine, &examples.sequences()?, |rows| {
         for row in rows {
-            let probabilities = distune_kernels::softmax(row);
-            let truth = examples.labels()[predicted.len()] as usize;
-            let p = probabilities.get(truth).copied().unwrap_or(0.0);
-            // `max` would hide that a probability is not a number
-            loss -= if p.is_nan() { p } else { p.max(f64::MIN_POSITIVE).ln() };
-            predicted.push(most_probable(&probabilities));
+            let probabilities = probabilities(row, problem);
+            loss += row_loss(&probabilities, truth.row(answers.len()), problem);
+            answers.push(predicted(&probabilities, problem));
         }
-        observer.evaluating(predicted.len(), examples.len());
+        observer.evaluating(answers.len(), examples.len());
         if observer.stop_requested() {
-            let when = format!("after {} of {} evaluated rows", predicted.len(), examples.len());
+            let when = format!("after {} of {} evaluated rows", answers.len(), examples.len());
             return Err(Error::Interrupted { when, kept: "nothing was written".into() });
         }
         Ok(())
     })?;
-    let metrics = Metrics::new(examples.labels(), &predicted, &engine.config().labels)?;
+    let metrics = Metrics::new(truth, &answers, &engine.config().labels)?;
     Ok(Evaluation { loss: loss / examples.len() as f64, metrics, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// The class with the highest probability; of equals, the first.
-pub fn most_probable(probabilities: &[f64]) -> u32 {
-    let mut best = 0;
-    for (class, p) in probabilities.iter().enumerate() {
-        if *p > probabilities[best] {
-            best = class;
+/// The loss of a row: cross-entropy, or the mean of the binary ones where a row may have several labels.
+fn row_loss(probabilities: &[f64], truth: &[u32], problem: ProblemType) -> f64 {
+    // `max` would hide that a probability is not a number
+    let surprise = |p: f64| if p.is_nan() { p } else { -p.max(f64::MIN_POSITIVE).ln() };
+    match problem {
+        ProblemType::SingleLabel => truth.iter().map(|&id| surprise(probabilities[id as usize])).sum(),
+        ProblemType::MultiLabel => {
+            let of = |(id, &p): (usize, &f64)| surprise(if truth.contains(&(id as u32)) { p } else { 1.0 - p });
+            probabilities.iter().enumerate().map(of).sum::<f64>() / probabilities.len() as f64
         }
     }
-    best as u32
 }

@@ -3,5 +3,5 @@
 mod evaluate;
 mod metrics;
 
-pub use evaluate::{Evaluation, evaluate, most_probable};
+pub use evaluate::{Evaluation, evaluate};
 pub use metrics::{ClassMetrics, Interval, Metrics, Z_95, table, wilson};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::name::{Kind, Repository, is_path};
+use crate::data::of_split;
 
 /// Small files of a model that are taken where they are there.
 const MODEL_FILES: [&str; 6] = [
@@ -14,15 +15,16 @@ const MODEL_FILES: [&str; 6] = [
     // of a run of this program: where texts are cut
     "recipe.toml",
 ];
-/// File names of the splits, up to the first `-`, `_` or `.`; those to train on last.
-const SPLITS: [&str; 5] = ["test", "val", "dev", "validation", "train"];
+/// Names of the splits; those to train on last.
+const SPLITS: [&[&str]; 3] = [&["test"], &["validation", "dev", "val", "valid"], TRAIN];
+const TRAIN: &[&str] = &["train"];
 /// Formats of data, the preferred one first.
 const FORMATS: [&str; 5] = ["parquet", "jsonl", "json", "csv", "tsv"];
 
 /// What is wanted of a repository.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
-    /// Where it lies in the repository; empty for its top.
+    /// Where it lies in the repository: a directory, empty for its top, or one file.
     pub(super) directory: String,
     /// The files, in the order in which they are fetched: when the last one is there, all are.
     pub(super) files: Vec<String>,
@@ -71,47 +73,74 @@ fn model(names: &[&str]) -> Choice {
 }
 
 fn dataset(names: &[&str], folder: Option<&str>) -> Result<Choice, String> {
-    let mut folders: BTreeMap<&str, Vec<(&str, &str, &str)>> = BTreeMap::new();
-    for name in names {
-        let (directory, file) = name.rsplit_once('/').unwrap_or(("", name));
-        if let Some((split, format)) = split_file(file) {
-            folders.entry(directory).or_default().push((split, format, name));
-        }
-    }
-    folders.retain(|_, files| files.iter().any(|(split, ..)| *split == "train"));
-    if folders.is_empty() {
-        return Err("has no file that is named like train.parquet, train-00000-of-00001.parquet or train.csv".into());
-    }
-    let list = folders.keys().map(|name| if name.is_empty() { "." } else { name }).collect::<Vec<_>>().join(", ");
     let fits = |directory: &str| match folder {
         None => true,
         Some(folder) => directory == folder || directory.strip_suffix(folder).is_some_and(|rest| rest.ends_with('/')),
     };
-    let fitting: Vec<&str> = folders.keys().copied().filter(|directory| fits(directory)).collect();
+    let mut folders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in names {
+        let (directory, file) = name.rsplit_once('/').unwrap_or(("", name));
+        let (above, last) = directory.rsplit_once('/').unwrap_or(("", directory));
+        // the directory of a split is a part of the one above
+        if SPLITS.iter().any(|split| split.contains(&last)) {
+            folders.entry(above).or_default().push(&name[name.len() - last.len() - 1 - file.len()..]);
+        } else {
+            folders.entry(directory).or_default().push(file);
+        }
+    }
+    let found: BTreeMap<&str, Vec<&str>> =
+        folders.iter().map(|(folder, files)| (*folder, splits(files))).filter(|(_, files)| !files.is_empty()).collect();
+    if found.is_empty() {
+        return only_file(names, fits).ok_or_else(|| {
+            let problem = "has no file that is named like train.parquet, train-00000-of-00001.parquet or train.csv";
+            format!("{problem}; of many data sets the hub keeps a Parquet copy under NAME@refs/convert/parquet")
+        });
+    }
+    let list = found.keys().map(|name| if name.is_empty() { "." } else { name }).collect::<Vec<_>>().join(", ");
+    let fitting: Vec<&str> = found.keys().copied().filter(|directory| fits(directory)).collect();
     let directory = match (folder, fitting.as_slice()) {
         (_, [directory]) => *directory,
         (Some(folder), []) => return Err(format!("has no folder {folder} with a train file, but {list}")),
         (None, _) => return Err(format!("has several data sets ({list}): write :FOLDER after its name")),
         (Some(_), _) => return Err(format!("has several such folders ({list}): write a whole one")),
     };
-    let files = folders.remove(directory).unwrap_or_default();
-    let trained = |format: &str| files.iter().any(|(split, f, _)| (*split, *f) == ("train", format));
-    let format = FORMATS.into_iter().find(|format| trained(format)).unwrap_or_default();
-    let of = |split: &str| -> Vec<&str> {
-        files.iter().filter(|(s, f, _)| (*s, *f) == (split, format)).map(|(.., name)| *name).collect()
-    };
-    let files: Vec<&str> = SPLITS.into_iter().flat_map(of).collect();
-    let missing = missing_shards(&files);
-    Ok(Choice { directory: directory.into(), files: files.into_iter().map(str::to_owned).collect(), missing })
+    let path = |file: &&str| if directory.is_empty() { (*file).to_owned() } else { format!("{directory}/{file}") };
+    let files: Vec<String> = found.get(directory).into_iter().flatten().map(path).collect();
+    let missing = missing_shards(&files.iter().map(String::as_str).collect::<Vec<_>>());
+    Ok(Choice { directory: directory.into(), files, missing })
 }
 
-/// The split and the format of a data file, by its name.
-fn split_file(file: &str) -> Option<(&'static str, &'static str)> {
-    let end = file.find(['-', '_', '.'])?;
-    let split = SPLITS.into_iter().find(|split| *split == &file[..end])?;
+/// The files of the splits among those of a folder, in the best format that has rows to train on; none if there is none.
+fn splits<'a>(files: &[&'a str]) -> Vec<&'a str> {
+    for loose in [false, true] {
+        for wanted in FORMATS {
+            let files: Vec<&'a str> = files.iter().copied().filter(|file| format(file) == Some(wanted)).collect();
+            let of = |split: &[&str]| -> Vec<&'a str> {
+                let found = of_split(&files, split, loose);
+                files.iter().copied().filter(|file| found.contains(file)).collect()
+            };
+            if !of(TRAIN).is_empty() {
+                return SPLITS.into_iter().flat_map(of).collect();
+            }
+        }
+    }
+    Vec::new()
+}
+
+/// The only file of rows there is, where it is not one of several splits by its name.
+fn only_file(names: &[&str], fits: impl Fn(&str) -> bool) -> Option<Choice> {
+    let mut files = names.iter().filter(|name| format(name).is_some_and(|format| format != "json"));
+    let (file, None) = (files.next()?, files.next()) else { return None };
+    let (directory, name) = file.rsplit_once('/').unwrap_or(("", file));
+    let of_a_split = SPLITS.iter().any(|split| !of_split(&[name], split, true).is_empty());
+    let choice = Choice { directory: (*file).into(), files: vec![(*file).into()], missing: Vec::new() };
+    (fits(directory) && !of_a_split).then_some(choice)
+}
+
+/// The format of a data file, by its name.
+fn format(file: &str) -> Option<&'static str> {
     let plain = file.strip_suffix(".gz").or_else(|| file.strip_suffix(".zst")).unwrap_or(file);
-    let format = FORMATS.into_iter().find(|format| plain.rsplit_once('.').is_some_and(|(_, end)| end == *format))?;
-    Some((split, format))
+    FORMATS.into_iter().find(|format| plain.rsplit_once('.').is_some_and(|(_, end)| end == *format))
 }
 
 /// `train-00002-of-00005.parquet` as "train-", 5, ".parquet".
@@ -127,6 +156,8 @@ fn shard(name: &str) -> Option<(&str, usize, &str)> {
 fn missing_shards(names: &[&str]) -> Vec<String> {
     let mut sets: BTreeMap<(&str, usize, &str), usize> = BTreeMap::new();
     for (before, count, ending) in names.iter().filter_map(|name| shard(name)) {
+        // some have a hash of their own in front of it
+        let ending = ending.find('.').map_or(ending, |dot| &ending[dot..]);
         *sets.entry((before, count, ending)).or_default() += 1;
     }
     let incomplete = sets.into_iter().filter(|((_, count, _), found)| found < count);
@@ -177,10 +208,10 @@ mod tests {
         let sst2 = ["README.md", "data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"];
         let choice = chosen(Kind::Dataset, "stanfordnlp/sst2", &sst2).unwrap();
         assert_eq!((choice.directory.as_str(), choice.files.as_slice()), ("data", &sst2.map(str::to_owned)[1..]));
-        let glue = ["cola/train-0.parquet", "sst2/train-0.parquet", "sst2/validation-0.parquet", "sst2/notes.parquet"];
+        let glue = ["cola/train.parquet", "sst2/train.parquet", "sst2/validation.parquet", "sst2/notes.parquet"];
         let choice = chosen(Kind::Dataset, "glue:sst2", &glue).unwrap();
         assert_eq!(choice.directory, "sst2");
-        assert_eq!(choice.files, ["sst2/validation-0.parquet", "sst2/train-0.parquet"]);
+        assert_eq!(choice.files, ["sst2/validation.parquet", "sst2/train.parquet"]);
         assert!(chosen(Kind::Dataset, "glue", &glue).unwrap_err().contains("(cola, sst2): write :FOLDER"));
         assert!(chosen(Kind::Dataset, "glue:rte", &glue).unwrap_err().contains("no folder rte"));
         assert!(chosen(Kind::Dataset, "x", &["a.bin"]).unwrap_err().contains("train.parquet"));
@@ -192,6 +223,32 @@ mod tests {
             ("", vec!["test.parquet".into(), "train.parquet".into()])
         );
         assert_eq!(chosen(Kind::Dataset, "x", &["dev.tsv.gz", "train.tsv.gz"]).unwrap().files.len(), 2);
+    }
+
+    #[test]
+    fn other_layouts_of_data_sets() {
+        let found = |text: &str, names: &[&str]| {
+            let choice = chosen(Kind::Dataset, text, names).unwrap();
+            (choice.directory, choice.files, choice.missing.len())
+        };
+        let expected = |directory: &str, files: &[&str]| {
+            (directory.to_owned(), files.iter().map(|&file| file.to_owned()).collect::<Vec<_>>(), 0)
+        };
+        // each part of a split with a hash of its own
+        let hashed = ["data/train-00000-of-00002-ab12.parquet", "data/train-00001-of-00002-cd34.parquet"];
+        assert_eq!(found("x", &hashed), expected("data", &hashed));
+        // the copies that the hub makes
+        let copies = ["default/test/0000.parquet", "default/train/0000.parquet", "default/train/0001.parquet"];
+        assert_eq!(found("x@refs/convert/parquet", &copies), expected("default", &copies));
+        assert_eq!(found("x", &["train/a.csv", "README.md"]), expected("", &["train/a.csv"]));
+        assert_eq!(found("x", &["test_b.csv", "train_b.csv"]), expected("", &["test_b.csv", "train_b.csv"]));
+        // exact names come first
+        assert_eq!(found("x", &["test_b.csv", "train_b.csv", "train.csv"]), expected("", &["train.csv"]));
+        assert_eq!(found("x", &["data/all.parquet", "info.json"]), expected("data/all.parquet", &["data/all.parquet"]));
+        for names in [&["a.parquet", "b.parquet"][..], &["test.parquet"], &["data/test-00000-of-00001.parquet"]] {
+            let problem = chosen(Kind::Dataset, "x", names).unwrap_err();
+            assert!(problem.contains("refs/convert/parquet"), "{problem}");
+        }
     }
 
     #[test]

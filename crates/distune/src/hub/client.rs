@@ -164,7 +164,7 @@ impl Client {
                 read_description(response.headers(), response.status(), told);
             }
             if !response.status().is_redirection() {
-                return self.checked(response);
+                return self.checked(response).map_err(|failure| if own { failure } else { of_storage(&url, failure) });
             }
             let target = header(response.headers(), "location").and_then(|location| joined(&url, location));
             let Some(target) = target else {
@@ -299,6 +299,20 @@ impl Client {
         };
         let name = if file.is_empty() { repository.to_string() } else { format!("{repository}, {file}") };
         Error::Hub { name, problem, hint }
+    }
+}
+
+/// What a refusal of a storage host means: nothing about the repository, mostly that an address has expired. The next attempt gets
+/// another one.
+fn of_storage(url: &str, failure: Failure) -> Failure {
+    let host = origin(url).map(|(_, host, _)| host).unwrap_or_default();
+    match failure {
+        // a part that is not there
+        Failure::Refused { status: 416, .. } => failure,
+        Failure::Refused { status, .. } => {
+            Failure::Passing { problem: format!("the storage host {host} answered with status {status}"), wait: None }
+        }
+        failure => failure,
     }
 }
 

@@ -17,10 +17,14 @@ use std::path::PathBuf;
 pub use name::{Kind, Repository};
 pub use settings::{Settings, Token};
 
+use crate::model::Architecture;
 use crate::{Error, Result};
 use cache::Cache;
 use client::{Client, Failure};
 use download::Download;
+
+/// What every model has.
+const CONFIG: &str = "config.json";
 
 /// Follows a download, and may stop it.
 pub trait Observer {
@@ -55,7 +59,7 @@ impl Hub {
     /// is in the cache is not asked for again. A branch is: if the hub cannot be reached, the commit that it was on last serves.
     ///
     /// # Errors
-    /// [`Error::Hub`] when the repository, its revision or a file is not there or not allowed, the hub does not answer or a
+    /// [`Error::Value`] when a model is of an architecture that does not load; [`Error::Hub`] when the repository, its revision or a file is not there or not allowed, the hub does not answer or a
     /// checksum is wrong; [`Error::File`] when the cache cannot be written; [`Error::Interrupted`].
     pub fn fetch(&self, repository: &Repository, observer: &mut dyn Observer) -> Result<PathBuf> {
         let cache = Cache::new(&self.settings.cache, repository);
@@ -83,8 +87,15 @@ impl Hub {
             let problem = format!("its revision {} lacks {name}", repository.revision);
             return Err(Error::hub(repository, problem, "Name another revision, or report it to its owners"));
         }
-        Download { client: &self.client, cache: &cache, repository, commit: &listing.commit }
-            .fetch(&choice.files, observer)?;
+        let download = Download { client: &self.client, cache: &cache, repository, commit: &listing.commit };
+        if repository.kind == Kind::Model {
+            // before the weights of a model that does not load
+            download.fetch(&[CONFIG.to_owned()], observer)?;
+            let path = cache.commit(&listing.commit).join(CONFIG);
+            let config = std::fs::read(&path).map_err(|error| Error::io(&path, "read", &error))?;
+            Architecture::check(&path, &config)?;
+        }
+        download.fetch(&choice.files, observer)?;
         cache.remember(&repository.revision, &listing.commit)?;
         Ok(cache.commit(&listing.commit).join(choice.directory))
     }

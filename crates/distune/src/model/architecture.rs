@@ -24,6 +24,19 @@ pub enum Architecture {
 }
 
 impl Architecture {
+    /// Refuses a `config.json` that names another architecture, before anything else is looked for or downloaded that such a model
+    /// may lack. Whatever else is wrong with the file is said when it is read.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a `model_type` that does not load.
+    pub(crate) fn check(path: &Path, json: &[u8]) -> Result<()> {
+        let raw: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
+        match raw.get("model_type").and_then(Value::as_str) {
+            None | Some("distilbert" | "bert") => Ok(()),
+            Some(_) => Err(wrong(path, &raw, "model_type", SUPPORTED)),
+        }
+    }
+
     /// Reads `model_type`. A BERT's config is replaced by that of the DistilBERT that computes the same; `path` is for
     /// messages.
     ///

@@ -7,6 +7,26 @@ use serde_json::{Map, Value, json};
 use crate::model::Architecture;
 use crate::{Error, Result};
 
+/// How many labels a row has; `problem_type` in the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProblemType {
+    /// One: probabilities are the softmax of the logits.
+    #[default]
+    SingleLabel,
+    /// Any number: each probability is the sigmoid of its logit.
+    MultiLabel,
+}
+
+impl ProblemType {
+    /// As `config.json` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SingleLabel => "single_label_classification",
+            Self::MultiLabel => "multi_label_classification",
+        }
+    }
+}
+
 /// The shape of a DistilBERT classifier and its class names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -34,6 +54,8 @@ pub struct Config {
     pub initializer_range: f64,
     /// Class names in the order of their ids.
     pub labels: Vec<String>,
+    /// How many of them a row has.
+    pub problem_type: ProblemType,
     /// The file as it was read.
     raw: Map<String, Value>,
 }
@@ -51,10 +73,6 @@ impl Config {
         if raw.get("activation").is_some_and(|v| v != "gelu") {
             return Err(keys.error("activation", "\"gelu\""));
         }
-        let problem = raw.get("problem_type").filter(|v| !v.is_null());
-        if problem.is_some_and(|v| v != "single_label_classification") {
-            return Err(keys.error("problem_type", "\"single_label_classification\""));
-        }
         let config = Self {
             architecture,
             dim: keys.size("dim")?,
@@ -68,6 +86,7 @@ impl Config {
             seq_classif_dropout: keys.probability("seq_classif_dropout", 0.2)?,
             initializer_range: keys.number("initializer_range", 0.02)?,
             labels: keys.labels()?,
+            problem_type: keys.problem_type()?,
             raw: Map::new(),
         };
         if !config.dim.is_multiple_of(config.n_heads) {
@@ -78,10 +97,10 @@ impl Config {
         Ok(Self { raw, ..config })
     }
 
-    /// The same model with other class names.
+    /// The same model with other classes.
     #[must_use]
-    pub fn with_labels(&self, labels: Vec<String>) -> Self {
-        Self { labels, ..self.clone() }
+    pub fn with_labels(&self, labels: Vec<String>, problem_type: ProblemType) -> Self {
+        Self { labels, problem_type, ..self.clone() }
     }
 
     /// The `config.json` to save beside f32 weights: what was read, with the architecture, the class names and the
@@ -89,7 +108,7 @@ impl Config {
     pub fn to_json(&self) -> String {
         let mut raw = self.raw.clone();
         raw.insert("architectures".into(), json!(["DistilBertForSequenceClassification"]));
-        raw.insert("problem_type".into(), json!("single_label_classification"));
+        raw.insert("problem_type".into(), json!(self.problem_type.name()));
         let id2label = self.labels.iter().enumerate().map(|(id, name)| (id.to_string(), json!(name)));
         raw.insert("id2label".into(), Value::Object(id2label.collect()));
         let label2id = self.labels.iter().enumerate().map(|(id, name)| (name.clone(), json!(id)));
@@ -147,6 +166,17 @@ impl Keys<'_> {
     fn probability(&self, key: &str, default: f64) -> Result<f64> {
         let value = self.number(key, default)?;
         if value < 1.0 { Ok(value) } else { Err(self.error(key, "a probability below 1")) }
+    }
+
+    /// One label a row unless the file says otherwise.
+    fn problem_type(&self) -> Result<ProblemType> {
+        let known = [ProblemType::SingleLabel, ProblemType::MultiLabel];
+        match self.raw.get("problem_type") {
+            None | Some(Value::Null) => Ok(ProblemType::SingleLabel),
+            Some(found) => known.into_iter().find(|problem| found == problem.name()).ok_or_else(|| {
+                self.error("problem_type", &known.map(|problem| format!("{:?}", problem.name())).join(" or "))
+            }),
+        }
     }
 
     /// The names in `id2label`, else `num_labels` names, else Transformers' default of two.

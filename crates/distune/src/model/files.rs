@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use memmap2::Mmap;
 
+use crate::model::Architecture;
 use crate::vocabulary::tokenizer_json;
 use crate::{Error, Result};
 
@@ -70,8 +71,9 @@ impl ModelFiles {
                 "Name a directory with config.json and model.safetensors, or \"bundled\"",
             ));
         }
-        let (tokenizer, notes) = tokenizer_files(directory)?;
         let config = read(directory, "config.json")?;
+        Architecture::check(&directory.join("config.json"), &config)?;
+        let (tokenizer, notes) = tokenizer_files(directory)?;
         let (weights, index) = open_weights(directory)?;
         Ok(Self { path: directory.to_owned(), config, tokenizer, notes, weights, index })
     }
@@ -155,6 +157,11 @@ fn tokenizer_files(directory: &Path) -> Result<(Contents, Vec<String>)> {
         }
         _ => read(directory, TOKENIZER)?,
     };
+    // the `tokenizers` crate panics at some files that are cut short
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&tokenizer) {
+        let hint = "Expected the tokenizer.json of a fast Hugging Face tokenizer";
+        return Err(Error::file(&directory.join(TOKENIZER), format!("not a readable tokenizer: {error}"), hint));
+    }
     files.insert(0, (TOKENIZER.to_owned(), tokenizer));
     Ok((files, notes))
 }

@@ -7,6 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use safetensors::Dtype;
 
+use crate::data::LabelMap;
 use crate::model::checkpoint::{Checkpoint, Stored};
 use crate::model::names::candidates;
 use crate::model::weights::{Group, Parameters, Table, Tensor};
@@ -43,13 +44,14 @@ impl Model {
         Self::read(files, config, last_block)
     }
 
-    /// Loads an encoder under a new head for the classes `labels`: normal weights of the config's
+    /// Loads an encoder under a new head for these classes: normal weights of the config's
     /// `initializer_range`, zero biases, as Transformers makes them.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn load_with_new_head(files: &ModelFiles, labels: Vec<String>, seed: u64) -> Result<Self> {
-        let config = Config::from_json(&files.file("config.json"), &files.config)?.with_labels(labels);
+    pub fn load_with_new_head(files: &ModelFiles, labels: &LabelMap, seed: u64) -> Result<Self> {
+        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        let config = config.with_labels(labels.names().to_vec(), labels.problem());
         let last_block = Group::Block(config.n_layers - 1);
         let mut model = Self::read(files, config, last_block)?;
         let mut random = ChaCha8Rng::seed_from_u64(seed);

@@ -16,7 +16,7 @@ pub mod weights;
 
 pub use architecture::Architecture;
 pub use checkpoint::CheckpointSummary;
-pub use config::Config;
+pub use config::{Config, ProblemType};
 pub use files::{Embedded, ModelFiles};
 pub use save::{save, save_encoder, write};
 

@@ -1,17 +1,21 @@
 //! The tensors that a pickle of `torch.save` describes. Nothing in it is ever run: this is a small interpreter of the opcodes
 //! that a state dict needs, which knows a handful of names and refuses every other one. Called by `torch_file.rs`.
 //!
-//! Values live in arenas and refer to each other by number, so that no nesting is deep and no value is freed in a chain.
+//! Values live in arenas and refer to each other by number, so that no nesting is deep and no value is freed in a chain. Texts are
+//! borrowed and shapes are short: what a pickle repeats by reference takes no more memory each time.
 
 use std::collections::HashMap;
 
 use safetensors::Dtype;
 
+/// More dimensions than tensors of any model have.
+const MOST_DIMENSIONS: usize = 8;
+
 /// A tensor that a pickle describes, with sizes as they are written there.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Described {
+pub(super) struct Described<'a> {
     /// The storage's name.
-    pub(super) storage: String,
+    pub(super) storage: &'a str,
     pub(super) dtype: Dtype,
     /// Elements of the storage.
     pub(super) storage_len: usize,
@@ -50,7 +54,7 @@ enum Value<'a> {
 ///
 /// # Errors
 /// What is wrong with it, as a clause that follows the file's name.
-pub(super) fn state_dict(pickle: &[u8]) -> Result<Vec<(String, Described)>, String> {
+pub(super) fn state_dict(pickle: &[u8]) -> Result<Vec<(&str, Described<'_>)>, String> {
     let mut machine = Machine { rest: pickle, ..Machine::default() };
     let Value::Dict(dict) = machine.run()? else {
         return Err("its pickle is no dictionary of tensors".into());
@@ -60,7 +64,7 @@ pub(super) fn state_dict(pickle: &[u8]) -> Result<Vec<(String, Described)>, Stri
         match (key, value) {
             (Value::Text(name), Value::Tensor(tensor)) => {
                 let tensor = machine.tensors.get(*tensor).cloned();
-                tensors.extend(tensor.map(|tensor| ((*name).to_owned(), tensor)));
+                tensors.extend(tensor.map(|tensor| (*name, tensor)));
             }
             (Value::Text(name), _) => return Err(format!("its entry {name:?} is not a tensor")),
             _ => return Err("it has an entry whose name is not a text".into()),
@@ -78,7 +82,7 @@ struct Machine<'a> {
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     /// Name, dtype and elements.
     storages: Vec<(&'a str, Dtype, usize)>,
-    tensors: Vec<Described>,
+    tensors: Vec<Described<'a>>,
 }
 
 impl<'a> Machine<'a> {
@@ -315,12 +319,12 @@ impl<'a> Machine<'a> {
                     ..,
                 ],
             ) => {
-                let (name, dtype, storage_len) =
+                let (storage, dtype, storage_len) =
                     *self.storages.get(*storage).ok_or("its pickle has no such storage")?;
                 let offset = usize::try_from(*offset).map_err(|_| "it has a tensor at a negative offset")?;
                 let (shape, strides) = (self.sizes(*shape)?, self.sizes(*strides)?);
                 self.stack.push(Value::Tensor(self.tensors.len()));
-                self.tensors.push(Described { storage: name.to_owned(), dtype, storage_len, offset, shape, strides });
+                self.tensors.push(Described { storage, dtype, storage_len, offset, shape, strides });
             }
             _ => return Err("its pickle calls a function with other values than PyTorch does".into()),
         }
@@ -333,6 +337,9 @@ impl<'a> Machine<'a> {
             Value::Integer(n) => usize::try_from(*n).map_err(|_| "it has a tensor of a negative size".to_owned()),
             _ => Err("it has a tensor whose shape is not made of numbers".to_owned()),
         };
-        self.values(tuple).iter().map(size).collect()
+        match self.values(tuple) {
+            values if values.len() > MOST_DIMENSIONS => Err(format!("it has a tensor of {} dimensions", values.len())),
+            values => values.iter().map(size).collect(),
+        }
     }
 }

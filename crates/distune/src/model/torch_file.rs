@@ -12,8 +12,6 @@ use crate::{Error, Result};
 
 /// The largest pickle that is read, in bytes: one of BERT-large has 40,000.
 const LARGEST_PICKLE: usize = 4 << 20;
-/// More dimensions than tensors of any model have.
-const MOST_DIMENSIONS: usize = 8;
 /// How files begin that PyTorch wrote before version 1.6: a pickled number.
 const OLD: [u8; 6] = [0x80, 2, 0x8a, 10, 0x6c, 0xfc];
 const AGAIN: &str = "Copy or download it again, or use a model.safetensors";
@@ -52,18 +50,18 @@ pub(super) fn tensors<'a>(path: &Path, bytes: &'a [u8]) -> Result<HashMap<String
     let (mut storages, mut total) = (HashMap::new(), 0_usize);
     let mut tensors = HashMap::new();
     for (name, tensor) in described {
-        if !storages.contains_key(&tensor.storage) {
+        if !storages.contains_key(tensor.storage) {
             let storage = entry(&mut archive, bytes, &format!("{root}data/{}", tensor.storage)).map_err(error)?;
             total = total.saturating_add(storage.len());
             if total > bytes.len() {
                 return Err(error("damaged: its storages overlap".into()));
             }
-            storages.insert(tensor.storage.clone(), storage);
+            storages.insert(tensor.storage, storage);
         }
-        let storage: &[u8] = storages.get(&tensor.storage).copied().unwrap_or_default();
+        let storage: &[u8] = storages.get(tensor.storage).copied().unwrap_or_default();
         let stored = place(path, &tensor, storage)
-            .map_err(|(expected, found)| Error::tensor(path, &name, expected, found, AGAIN))?;
-        tensors.insert(name, stored);
+            .map_err(|(expected, found)| Error::tensor(path, name, expected, found, AGAIN))?;
+        tensors.insert(name.to_owned(), stored);
     }
     Ok(tensors)
 }
@@ -85,7 +83,7 @@ fn entry<'a>(archive: &mut Archive, bytes: &'a [u8], name: &str) -> Result<&'a [
 }
 
 /// A tensor in its storage, every bound checked; else what was expected and found.
-fn place<'a>(path: &Path, tensor: &Described, storage: &'a [u8]) -> Result<Stored<'a>, (String, String)> {
+fn place<'a>(path: &Path, tensor: &Described<'_>, storage: &'a [u8]) -> Result<Stored<'a>, (String, String)> {
     let size = tensor.dtype.bitsize() / 8;
     let len = storage.len() / size.max(1);
     if tensor.storage_len != len || len * size != storage.len() {
@@ -93,9 +91,9 @@ fn place<'a>(path: &Path, tensor: &Described, storage: &'a [u8]) -> Result<Store
         return Err((expected, format!("one of {} bytes", storage.len())));
     }
     let (shape, strides) = (&tensor.shape, &tensor.strides);
-    if shape.len() != strides.len() || shape.len() > MOST_DIMENSIONS {
-        let expected = format!("at most {MOST_DIMENSIONS} dimensions with a stride each");
-        return Err((expected, format!("{} dimensions and {} strides", shape.len(), strides.len())));
+    if shape.len() != strides.len() {
+        let found = format!("{} dimensions and {} strides", shape.len(), strides.len());
+        return Err(("a stride for each dimension".into(), found));
     }
     let elements = shape.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
     let last = shape

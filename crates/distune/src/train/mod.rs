@@ -1,6 +1,7 @@
 //! Training: recipe, freezing, schedule, and the loop over epochs. Called by the program's `train`.
 
 mod cache;
+mod class_weights;
 mod estimate;
 mod freeze;
 mod recipe;
@@ -13,13 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
-use distune_kernels::Targets;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 pub use cache::{CacheLimits, CacheReport};
+pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
 pub use freeze::{Part, Unfreeze, frozen_hash, parts};
 pub use recipe::{Optimizer, Recipe};
@@ -28,7 +29,7 @@ pub use schedule::LinearSchedule;
 use cache::FrozenCache;
 
 use crate::data::{Examples, Lengths};
-use crate::engine::{Engine, StepOutcome, StepPart};
+use crate::engine::{Engine, StepOptions, StepOutcome, StepPart};
 use crate::eval::{Evaluation, evaluate};
 use crate::{Error, Result};
 
@@ -103,7 +104,7 @@ pub struct Outcome {
     pub steps: Vec<StepRecord>,
     /// Every epoch.
     pub epochs: Vec<EpochRecord>,
-    /// The epoch with the highest validation accuracy, of equals the one with the lowest loss; counted from 1.
+    /// The epoch with the highest validation accuracy (with several labels a row, micro F1), of equals the one with the lowest loss; counted from 1.
     pub best_epoch: usize,
     /// Seconds in training steps alone.
     pub train_seconds: f64,
@@ -126,13 +127,16 @@ pub fn train(
 ) -> Result<Outcome> {
     recipe.check()?;
     recipe.unfreeze.check(engine.config().n_layers)?;
+    let mut options = recipe.step_options();
+    options.loss.class_weights = recipe.class_weights.resolve(train.answers(), engine.config())?;
     let cache = FrozenCache::new(storage, train.len(), engine, recipe);
     let stop = AtomicBool::new(false);
     let first_order = shuffled(train.len(), recipe.seed, 1);
     std::thread::scope(|scope| {
         // rows are tokenized on a thread of their own, ahead of the steps that want them
         let tokenizing = scope.spawn(|| train.tokenize_ahead(&first_order, &stop));
-        let training = Training { train, recipe, storage, cache, tokenizing: Some(tokenizing), steps: Vec::new() };
+        let training =
+            Training { train, recipe, storage, options, cache, tokenizing: Some(tokenizing), steps: Vec::new() };
         let outcome = training.run(engine, validation, observer);
         stop.store(true, Ordering::Relaxed);
         outcome
@@ -144,6 +148,7 @@ struct Training<'a, 'scope> {
     train: &'a Examples,
     recipe: &'a Recipe,
     storage: &'a Storage,
+    options: StepOptions,
     cache: Option<FrozenCache>,
     /// Until it has been seen to be done.
     tokenizing: Option<ScopedJoinHandle<'scope, ()>>,
@@ -228,9 +233,9 @@ impl Training<'_, '_> {
     ) -> Result<StepOutcome> {
         let sequences = rows.iter().map(|&row| self.train.sequence(row)).collect::<Result<Vec<_>>>()?;
         let rows: Vec<usize> = rows.iter().flat_map(|&row| std::iter::repeat_n(row, self.recipe.passes())).collect();
-        let classes: Vec<u32> = rows.iter().map(|&row| self.train.labels()[row]).collect();
-        let options = self.recipe.step_options();
-        let total_weight = options.loss.total_weight(Targets::Classes(&classes));
+        let targets = self.train.answers().pick(&rows, engine.config().labels.len());
+        let options = &self.options;
+        let total_weight = options.loss.total_weight(targets.all());
         let mut loss = 0.0;
         for batch in self.recipe.parts(&sequences) {
             let range = batch.sequences_before..batch.sequences_before + batch.sequences();
@@ -238,12 +243,11 @@ impl Training<'_, '_> {
                 Some(cache) => Some(cache.output(engine, &rows[range.clone()], &batch)?),
                 None => None,
             };
-            let targets = Targets::Classes(&classes[range]);
-            let part = StepPart { batch: &batch, frozen, targets, total_weight };
-            loss += engine.accumulate(part, step as u64, &options);
+            let part = StepPart { batch: &batch, frozen, targets: targets.of(range), total_weight };
+            loss += engine.accumulate(part, step as u64, options);
         }
         check_number(step, "loss", loss, learning_rate)?;
-        let gradient_norm = engine.update(step as u64, learning_rate, &options);
+        let gradient_norm = engine.update(step as u64, learning_rate, options);
         check_number(step, "gradient norm", gradient_norm, learning_rate)?;
         Ok(StepOutcome { loss, gradient_norm })
     }
@@ -268,7 +272,7 @@ fn check_finite(engine: &mut dyn Engine, recipe: &Recipe, steps: &[StepRecord], 
 }
 
 fn is_better(a: &Evaluation, b: &Evaluation) -> bool {
-    (a.metrics.correct, -a.loss) > (b.metrics.correct, -b.loss)
+    (a.metrics.micro_f1, -a.loss) > (b.metrics.micro_f1, -b.loss)
 }
 
 /// The order of the rows in an epoch: a function of the seed and the epoch alone.

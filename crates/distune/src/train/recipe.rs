@@ -3,9 +3,9 @@
 use distune_kernels::{Decay, LossOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::data::Batch;
+use crate::data::{Batch, SelectOn};
 use crate::engine::StepOptions;
-use crate::train::{LinearSchedule, Unfreeze};
+use crate::train::{ClassWeights, LinearSchedule, Unfreeze};
 use crate::{Error, Result};
 
 /// The optimizer.
@@ -57,12 +57,16 @@ pub struct Recipe {
     pub max_grad_norm: f64,
     /// Label smoothing.
     pub label_smoothing_factor: f64,
+    /// Weights of the classes in the loss.
+    pub class_weights: ClassWeights,
     /// Strength of R-Drop; 0 for none. With it, each text goes through the model twice in a step.
     pub r_drop: f64,
     /// What the learning rate shrinks by from each block to the one below it; the embeddings lie below the first.
     pub layer_decay: f64,
     /// Longest text in tokens, `[CLS]` and `[SEP]` included; longer ones are truncated.
     pub max_seq_length: usize,
+    /// The rows by which the best epoch is selected.
+    pub select_on: SelectOn,
     /// Seed of a new head, the shuffling, the dropout and a split of the rows.
     pub seed: u64,
 }
@@ -85,9 +89,11 @@ impl Default for Recipe {
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
             label_smoothing_factor: 0.0,
+            class_weights: ClassWeights::None,
             r_drop: 0.0,
             layer_decay: 1.0,
             max_seq_length: 128,
+            select_on: SelectOn::Auto,
             seed: 42,
         }
     }
@@ -188,7 +194,7 @@ impl Recipe {
         LinearSchedule { peak: self.learning_rate, warmup_steps, total_steps }
     }
 
-    /// What an engine needs of it.
+    /// What an engine needs of it, but for class weights, which only the rows can tell.
     pub fn step_options(&self) -> StepOptions {
         StepOptions {
             seed: self.seed,
@@ -217,7 +223,7 @@ mod tests {
     use super::*;
 
     /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
-    /// `max_batch_tokens`, `r_drop` and `layer_decay` are ours.
+    /// `max_batch_tokens`, `class_weights`, `r_drop`, `layer_decay` and `select_on` are ours.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
@@ -225,8 +231,8 @@ mod tests {
             "unfreeze": "all", "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
             "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
-            "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "r_drop": 0.0, "layer_decay": 1.0,
-            "max_seq_length": 128, "seed": 42,
+            "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "class_weights": "none",
+            "r_drop": 0.0, "layer_decay": 1.0, "max_seq_length": 128, "select_on": "auto", "seed": 42,
         });
         assert_eq!(recipe, theirs);
         assert_eq!(serde_json::from_value::<Recipe>(theirs).unwrap(), Recipe::default());

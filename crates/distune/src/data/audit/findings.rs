@@ -314,7 +314,7 @@ impl<'r, 'a> Findings<'r, 'a> {
 fn classes(rows: &Rows, split: &Split) -> Vec<Class> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (class, count) in (0..).zip(rows.class_counts(split)).filter(|&(_, count)| count > 0) {
-        for name in rows.class_name(class).unwrap_or_default().split('|') {
+        for name in rows.class_names(class) {
             *counts.entry(name).or_default() += count;
         }
     }

@@ -75,12 +75,13 @@ pub(super) fn measure(
     Ok(rows.splits().iter().map(of).collect())
 }
 
-/// Tokens of a row. Two texts share the token at the beginning, as in BERT's `[CLS] a [SEP] b [SEP]`.
+/// Tokens of a row.
 fn tokens(tokenizer: &Tokenizer, (text, pair): (&str, Option<&str>)) -> Result<u32> {
-    let first = tokenizer.encode_one(text)?.ids.len();
-    let second = pair.map(|pair| tokenizer.encode_one(pair)).transpose()?;
-    let all = first + second.map_or(0, |second| second.ids.len().saturating_sub(1));
-    Ok(u32::try_from(all).unwrap_or(u32::MAX))
+    let encoded = match pair {
+        Some(pair) => tokenizer.encode_pair(text, pair)?,
+        None => tokenizer.encode_one(text)?,
+    };
+    Ok(u32::try_from(encoded.ids.len()).unwrap_or(u32::MAX))
 }
 
 /// Summary of the lengths of rows, the first of which has the number `first`.

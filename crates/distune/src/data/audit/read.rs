@@ -44,7 +44,7 @@ fn read_directory(directory: &Path, columns: &Columns, notes: &mut Vec<String>) 
     }
     if parts.is_empty() {
         // the message of a training
-        read_splits(directory, columns, 0)?;
+        read_splits(directory, columns)?;
     }
     Ok(parts)
 }

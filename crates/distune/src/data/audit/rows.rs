@@ -19,6 +19,8 @@ pub(super) struct Rows<'a> {
     labels: Vec<u32>,
     /// Names of the classes of all splits, in the order in which they first occur.
     classes: Vec<String>,
+    /// Whether a row may have several labels, with `|` between their names.
+    several: bool,
 }
 
 /// Rows and files of a split.
@@ -36,6 +38,7 @@ impl<'a> Rows<'a> {
             starts: Vec::new(),
             labels: Vec::new(),
             classes: Vec::new(),
+            several: false,
         };
         let mut ids = HashMap::new();
         for (name, tables) in parts {
@@ -43,6 +46,7 @@ impl<'a> Rows<'a> {
             for table in tables {
                 all.starts.push(all.len());
                 all.tables.push(table);
+                all.several |= table.multi_label;
                 all.take_labels(table, &mut ids);
             }
             all.splits.push(Split { name, rows: first_row..all.len(), tables: first_table..all.tables.len() });
@@ -124,9 +128,14 @@ impl<'a> Rows<'a> {
         self.class_name(self.labels[row])
     }
 
-    /// The name of a class.
-    pub(super) fn class_name(&self, class: u32) -> Option<&str> {
+    fn class_name(&self, class: u32) -> Option<&str> {
         self.classes.get(class as usize).map(String::as_str)
+    }
+
+    /// The names of a class: several where a row may have several labels.
+    pub(super) fn class_names(&self, class: u32) -> Vec<&str> {
+        let name = self.class_name(class).unwrap_or_default();
+        if self.several { name.split('|').collect() } else { vec![name] }
     }
 
     /// `[C]` rows of each class in a split.

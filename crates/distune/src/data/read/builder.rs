@@ -20,6 +20,8 @@ pub(super) enum Cell<'a> {
     /// Text whose encoding is not yet checked.
     Raw(&'a [u8]),
     Text(Cow<'a, str>),
+    /// The name of a class, as the file defines it.
+    Name(String),
     Integer(i64),
     Float(f64),
     Boolean(bool),
@@ -148,7 +150,8 @@ impl Builder {
     fn several_labels(&mut self) {
         let table = &mut self.table;
         if !table.multi_label {
-            if !table.labels.iter().any(|label| label.contains(SEPARATOR)) {
+            // names that the file defines are whole
+            if !table.classes.is_empty() || !table.labels.iter().any(|label| label.contains(SEPARATOR)) {
                 return;
             }
             table.multi_label = true;
@@ -215,6 +218,7 @@ fn label_name(cell: Cell, column: &str) -> Result<String, Problem> {
     match cell {
         Cell::Raw(bytes) => of_text(utf8(bytes, &column)?, &column),
         Cell::Text(text) => of_text(&text, &column),
+        Cell::Name(name) => Ok(name),
         Cell::Null => Ok(String::new()),
         Cell::Integer(number) => Ok(number.to_string()),
         Cell::Boolean(value) => Ok(value.to_string()),
@@ -245,12 +249,17 @@ fn one_of_several(cell: Cell, column: &str) -> Result<String, Problem> {
 /// A label written as text: a whole number loses its ".0".
 fn of_text(text: &str, column: &str) -> Result<String, Problem> {
     let text = text.trim();
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |s: &str| !s.is_empty() && s.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(part) || !digits(whole.strip_prefix('-').unwrap_or(whole)) {
-        return Ok(text.to_owned());
+    // "nan" and "inf" are names
+    let number = text.bytes().any(|byte| byte.is_ascii_digit()).then(|| text.parse::<f64>().ok()).flatten();
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.".contains(&byte));
+    match number {
+        Some(number) if number.is_finite() && number.fract() != 0.0 => Err(fraction(text, column)),
+        Some(_) if plain => {
+            let whole = text.trim_end_matches('0').strip_suffix('.').filter(|whole| !["", "-", "+"].contains(whole));
+            Ok(whole.unwrap_or(text).to_owned())
+        }
+        _ => Ok(text.to_owned()),
     }
-    if part.bytes().all(|byte| byte == b'0') { Ok(whole.to_owned()) } else { Err(fraction(text, column)) }
 }
 
 /// The problem of a label that is a number with a fraction.
@@ -274,7 +283,7 @@ fn utf8<'a>(bytes: &'a [u8], column: &str) -> Result<&'a str, Problem> {
 fn name(cell: &Cell) -> String {
     match cell {
         Cell::Missing | Cell::Null => "nothing".into(),
-        Cell::Raw(_) | Cell::Text(_) => "text".into(),
+        Cell::Raw(_) | Cell::Text(_) | Cell::Name(_) => "text".into(),
         Cell::Integer(number) => format!("the number {number}"),
         Cell::Float(number) => format!("the number {number}"),
         Cell::Boolean(value) => value.to_string(),

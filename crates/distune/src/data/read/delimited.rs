@@ -23,6 +23,9 @@ pub(super) fn read(source: Source, delimiter: u8, columns: &Columns, labels: Lab
         let hint = "Expected a line with the column names, then one row for each text";
         return Err(Error::file(path, "the file is empty", hint));
     };
+    if let Some(error) = rows.wrong_quoting(&first) {
+        return Err(error);
+    }
     let assumed = if columns.can_guess_text(&first) { None } else { without_header(&first) };
     let mut table = Builder::new(path, assumed.as_deref().unwrap_or(&first), columns, labels)?;
     if let Some(names) = &assumed {
@@ -36,6 +39,8 @@ pub(super) fn read(source: Source, delimiter: u8, columns: &Columns, labels: Lab
     }
     while rows.advance()? {
         match rows.problem(&first) {
+            // it has swallowed all later rows
+            Some(error) if rows.unclosed() => return Err(error),
             Some(error) => table.bad(error)?,
             None => rows.give(&mut table)?,
         }
@@ -87,16 +92,20 @@ struct Rows<'a> {
     /// Line on which `record` begins, and the one before it.
     line: u64,
     last_line: u64,
+    /// The first quote in `record` that is not where RFC 4180 has it.
+    misplaced: Option<Misplaced>,
 }
 
 impl<'a> Rows<'a> {
     fn new(source: Source<'a>, delimiter: u8) -> Result<Self> {
         let quoting = source.format == Format::Csv;
-        let lines = Rc::new(RefCell::new(Starts { line: 1, at_start: true, ..Starts::default() }));
+        let quotes = quoting.then(|| Quotes::new(delimiter));
+        let lines = Rc::new(RefCell::new(Starts { line: 1, at_start: true, quotes, ..Starts::default() }));
         let mut builder = csv::ReaderBuilder::new();
         builder.has_headers(false).flexible(true).quoting(quoting).delimiter(delimiter).buffer_capacity(1 << 16);
         let reader = builder.from_reader(Lines { inner: source.input, starts: lines.clone() });
-        Ok(Self { path: source.path, quoting, reader, lines, record: csv::ByteRecord::new(), line: 1, last_line: 1 })
+        let (path, record) = (source.path, csv::ByteRecord::new());
+        Ok(Self { path, quoting, reader, lines, record, line: 1, last_line: 1, misplaced: None })
     }
 
     /// The fields of the first line, without the white space around them.
@@ -124,18 +133,33 @@ impl<'a> Rows<'a> {
         let end = self.reader.position().byte();
         let mut lines = self.lines.borrow_mut();
         (self.last_line, self.line) = (self.line, lines.line_of(before).unwrap_or(self.line));
-        // a quote that is still open at the end of the file: its field has swallowed all later rows
-        let in_quotes = self.record.iter().next_back().is_some_and(|field| field.contains(&b'\n'));
-        if self.quoting && in_quotes && lines.ended && end >= lines.offset && lines.last != b'"' {
-            let problem = "a quote is opened in this row and never closed";
-            let hint = "Close it; inside quotes, a quote is written twice. A .tsv file needs no quoting";
-            return Err(Error::row(self.path, self.line, problem, hint));
-        }
+        self.misplaced = lines.quotes.as_mut().and_then(|quotes| quotes.before(end));
         Ok(true)
     }
 
-    /// What is wrong with the shape of the row.
+    /// Whether the row has a quote that is never closed.
+    fn unclosed(&self) -> bool {
+        self.misplaced.is_some_and(|quote| !quote.closed)
+    }
+
+    /// What is wrong with the quotes of the row. (The `csv` reader takes them as they come, and text of other rows with them.)
+    fn wrong_quoting(&self, header: &[String]) -> Option<Error> {
+        let Misplaced { field, line, closed, .. } = self.misplaced?;
+        let column = header.get(field).map_or_else(|| (field + 1).to_string(), |name| quoted(&[name], 1));
+        let problem = match closed {
+            false => format!("a quote is opened in column {column} and never closed"),
+            true if line == self.line => format!("text follows the closing quote in column {column}"),
+            true => format!("the quote that is opened in column {column} ends on line {line}, and text follows it"),
+        };
+        let hint = "Inside quotes, a quote is written twice. A .tsv file needs no quoting";
+        Some(Error::row(self.path, self.line, problem, hint))
+    }
+
+    /// What is wrong with the quotes or the shape of the row.
     fn problem(&self, header: &[String]) -> Option<Error> {
+        if let Some(error) = self.wrong_quoting(header) {
+            return Some(error);
+        }
         let (expected, found) = (header.len(), self.record.len());
         if found != expected {
             let hint = if self.quoting {
@@ -180,10 +204,8 @@ struct Starts {
     offset: u64,
     line: u64,
     at_start: bool,
-    /// The last byte that is no white space.
-    last: u8,
-    /// Whether the file has come to its end.
-    ended: bool,
+    /// Follows the quotes, where there are any.
+    quotes: Option<Quotes>,
 }
 
 impl Starts {
@@ -200,7 +222,13 @@ impl<R: Read> Read for Lines<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         let mut s = self.starts.borrow_mut();
-        s.ended |= count == 0 && !buffer.is_empty();
+        let s = &mut *s;
+        if let Some(quotes) = &mut s.quotes {
+            (s.offset..).zip(&buffer[..count]).for_each(|(offset, &byte)| quotes.pass(offset, byte));
+            if count == 0 && !buffer.is_empty() {
+                quotes.end(s.offset);
+            }
+        }
         for (offset, &byte) in (s.offset..).zip(&buffer[..count]) {
             match byte {
                 b'\n' => (s.line, s.at_start) = (s.line + 1, true),
@@ -212,11 +240,86 @@ impl<R: Read> Read for Lines<R> {
                 }
                 _ => {}
             }
-            if !byte.is_ascii_whitespace() {
-                s.last = byte;
-            }
         }
         s.offset += count as u64;
         Ok(count)
+    }
+}
+
+/// A quote that is not where RFC 4180 has it.
+#[derive(Clone, Copy, Debug)]
+struct Misplaced {
+    /// Offset of the byte that shows it.
+    offset: u64,
+    /// Number of the field, counted from 0, and the line.
+    field: usize,
+    line: u64,
+    /// Whether text follows the closing quote; else there is none.
+    closed: bool,
+}
+
+/// Follows the quotes of a file, as the `csv` reader does.
+struct Quotes {
+    delimiter: u8,
+    at: At,
+    field: usize,
+    line: u64,
+    misplaced: VecDeque<Misplaced>,
+}
+
+/// Where a byte is.
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    FieldStart,
+    Unquoted,
+    Quoted,
+    /// Behind a quote inside quotes, which closes them unless another one follows.
+    Quote,
+}
+
+impl Quotes {
+    fn new(delimiter: u8) -> Self {
+        Self { delimiter, at: At::FieldStart, field: 0, line: 1, misplaced: VecDeque::new() }
+    }
+
+    /// Goes past a byte.
+    fn pass(&mut self, offset: u64, byte: u8) {
+        self.at = match (self.at, byte) {
+            (At::Quoted, b'"') => At::Quote,
+            (At::Quote, b'"') | (At::Quoted, _) => At::Quoted,
+            (_, b'\n' | b'\r') => {
+                self.field = 0;
+                At::FieldStart
+            }
+            (_, byte) if byte == self.delimiter => {
+                self.field += 1;
+                At::FieldStart
+            }
+            (At::FieldStart, b'"') => At::Quoted,
+            (At::Quote, _) => {
+                self.tell(offset, true);
+                At::Unquoted
+            }
+            _ => At::Unquoted,
+        };
+        self.line += u64::from(byte == b'\n');
+    }
+
+    /// Goes past the last byte.
+    fn end(&mut self, offset: u64) {
+        if self.at == At::Quoted {
+            self.tell(offset.saturating_sub(1), false);
+            self.at = At::Unquoted;
+        }
+    }
+
+    fn tell(&mut self, offset: u64, closed: bool) {
+        self.misplaced.push_back(Misplaced { offset, field: self.field, line: self.line, closed });
+    }
+
+    /// Takes those in front of an offset; of them the one that is never closed, or else the first one.
+    fn before(&mut self, offset: u64) -> Option<Misplaced> {
+        let count = self.misplaced.iter().take_while(|quote| quote.offset < offset).count();
+        self.misplaced.drain(..count).min_by_key(|quote| quote.closed)
     }
 }

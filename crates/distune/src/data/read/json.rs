@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::Table;
 use super::builder::{Builder, Cell, Row};
 use super::source::Source;
+use crate::data::columns::means_label;
 use crate::data::{Columns, Labels};
 use crate::{Error, Result};
 
@@ -96,7 +97,8 @@ impl Objects<'_> {
             }
         };
         let mut input = serde_json::Deserializer::from_slice(json);
-        let read = Wanted(&self.keys).deserialize(&mut input).and_then(|cells| input.end().map(|()| cells));
+        let wanted = Wanted { keys: &self.keys, label_left_out: self.keys[2].is_none() && columns.label.is_none() };
+        let read = wanted.deserialize(&mut input).and_then(|cells| input.end().map(|()| cells));
         match read {
             Ok([text, pair, label, group]) => {
                 let asked = |index: usize, cell| self.keys[index].as_ref().map(|_| cell);
@@ -147,7 +149,11 @@ impl<'de> Deserialize<'de> for Keys {
 }
 
 /// Reads the values of these keys.
-struct Wanted<'k>(&'k [Option<String>]);
+struct Wanted<'k> {
+    keys: &'k [Option<String>],
+    /// Whether no label is read because the first object has none; then a later one would be lost.
+    label_left_out: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for Wanted<'_> {
     type Value = [Cell<'de>; 4];
@@ -167,11 +173,14 @@ impl<'de> Visitor<'de> for Wanted<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut cells = [const { Cell::Missing }; 4];
         while let Some(Key(key)) = map.next_key()? {
-            match self.0.iter().position(|wanted| wanted.as_deref() == Some(&*key)) {
+            match self.keys.iter().position(|wanted| wanted.as_deref() == Some(&*key)) {
                 Some(index) if !matches!(cells[index], Cell::Missing) => {
                     return Err(serde::de::Error::custom(format_args!("two fields are called {key:?}")));
                 }
                 Some(index) => cells[index] = map.next_value()?,
+                None if self.label_left_out && means_label(&key) => {
+                    return Err(serde::de::Error::custom(format_args!("the first row has no field {key:?}")));
+                }
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }

@@ -4,6 +4,7 @@
 //! [`builder`] checks them and makes the table. Everything streams, but for Parquet (by row group) and JSON arrays.
 
 mod builder;
+mod contained;
 mod delimited;
 mod json;
 mod parquet;
@@ -16,7 +17,7 @@ pub use self::trees::Trees;
 use super::{Columns, Labels};
 use crate::{Error, Result};
 use source::Source;
-pub(super) use source::{Format, Packing, name_parts, unknown_format};
+pub(super) use source::{Format, Packing, name_parts, not_written};
 
 /// Rows of one file or split as read: labels still as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,20 @@ impl Table {
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
+    }
+
+    /// The names of the labels of a row: one, or any number with `multi_label`.
+    pub fn names_of(&self, row: usize) -> impl Iterator<Item = &str> {
+        let label = self.labels.get(row).map_or("", String::as_str);
+        // a single label may have a | in it
+        let several = if self.multi_label { label } else { "" };
+        let single = (!self.multi_label).then_some(label);
+        several.split('|').filter(|name| !name.is_empty()).chain(single)
+    }
+
+    /// The names of the labels of all rows, one after another.
+    pub fn label_names(&self) -> impl Iterator<Item = &str> {
+        (0..self.labels.len()).flat_map(|row| self.names_of(row))
     }
 
     /// A table without rows, with the same columns and classes.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use ::parquet::basic::Compression;
 use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::{Field, reader::RowIter};
@@ -13,12 +14,21 @@ use serde_json::Value;
 
 use super::Table;
 use super::builder::{Builder, Cell, Row};
+use super::contained::contained;
 use super::source::Source;
 use crate::data::{Columns, Labels};
 use crate::{Error, Result};
 
-/// Reads all row groups.
-pub(super) fn read(mut source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+/// Reads all row groups. The `parquet` crate panics at some damaged files: that too is an error here.
+pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+    let path = source.path;
+    contained(|| read_rows(source, columns, labels)).unwrap_or_else(|| {
+        let hint = "Copy or download it again";
+        Err(Error::file(path, "not a sound Parquet file: what is in it contradicts itself", hint))
+    })
+}
+
+fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
     let path = source.path;
     let broken = |error: ParquetError| damaged(path, &error);
     let reader: Box<dyn FileReader> = if source.plain_file {
@@ -31,6 +41,13 @@ pub(super) fn read(mut source: Source, columns: &Columns, labels: Labels) -> Res
     };
     let metadata = reader.metadata().file_metadata();
     let root = metadata.schema();
+    let chunks = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
+    if let Some(codec) = chunks.map(|column| column.compression()).find(|codec| !is_read(*codec)) {
+        let codec = codec.to_string();
+        let name = codec.split('(').next().unwrap_or_default();
+        let problem = format!("its columns are packed with {name}, which is not read");
+        return Err(Error::file(path, problem, "Write it with Zstandard, Snappy, gzip, LZ4 or unpacked"));
+    }
     let header: Vec<String> = root.get_fields().iter().map(|field| field.name().to_owned()).collect();
     let mut table = Builder::new(path, &header, columns, labels)?;
     let at = table.columns;
@@ -60,13 +77,19 @@ pub(super) fn read(mut source: Source, columns: &Columns, labels: Labels) -> Res
             Some((_, field)) => cell(std::mem::replace(field, Field::Null)),
             None => Cell::Missing,
         };
-        let row = Row {
-            text: take(at.text),
-            pair: at.pair.map(&mut take),
-            label: at.label.map(|index| named(take(index), &classes)),
-            group: at.group.map(&mut take),
-        };
-        table.row(number, row)?;
+        let label = at.label.map(|index| named(take(index), &classes)).transpose();
+        match label {
+            Ok(label) => {
+                let (text, pair, group) = (take(at.text), at.pair.map(&mut take), at.group.map(&mut take));
+                table.row(number, Row { text, pair, label, group })?;
+            }
+            Err(id) => {
+                let column = at.label.map_or("label", |index| &header[index]);
+                let problem =
+                    format!("the label in column {column:?} is {id}, but the file names {} classes", classes.len());
+                table.bad(Error::row(path, number, problem, "Repair the file, or remove the row"))?;
+            }
+        }
     }
     table.finish()
 }
@@ -106,16 +129,22 @@ fn cell(field: Field) -> Cell<'static> {
     }
 }
 
-/// A class id as its name; -1, which means unknown, stays.
-fn named(cell: Cell<'static>, classes: &[String]) -> Cell<'static> {
+/// A class id as its name; -1, which means unknown, stays. Else the id that has no name.
+fn named(cell: Cell<'static>, classes: &[String]) -> Result<Cell<'static>, i64> {
     match cell {
-        Cell::Integer(id) => match usize::try_from(id).ok().and_then(|id| classes.get(id)) {
-            Some(name) => Cell::Text(name.clone().into()),
-            None => Cell::Integer(id),
-        },
-        Cell::List(ids) => Cell::List(ids.into_iter().map(|id| named(id, classes)).collect()),
-        other => other,
+        Cell::Integer(id) if id != -1 && !classes.is_empty() => {
+            let name = usize::try_from(id).ok().and_then(|id| classes.get(id));
+            name.map(|name| Cell::Name(name.clone())).ok_or(id)
+        }
+        Cell::List(ids) => ids.into_iter().map(|id| named(id, classes)).collect::<Result<_, _>>().map(Cell::List),
+        other => Ok(other),
     }
+}
+
+/// Whether chunks of columns that are packed so can be read.
+fn is_read(codec: Compression) -> bool {
+    use Compression as C;
+    matches!(codec, C::UNCOMPRESSED | C::SNAPPY | C::GZIP(_) | C::ZSTD(_) | C::LZ4 | C::LZ4_RAW)
 }
 
 /// The class names of a column in the metadata of the `datasets` library: `info.features.COLUMN.names`, or the same of the

@@ -10,8 +10,9 @@ use crate::{Error, Result};
 const HEAD: usize = 1 << 16;
 /// The name of standard input.
 pub(in crate::data) const STANDARD_INPUT: &str = "-";
-/// What a message says of the names that tell a format.
-const NAMES: &str = ".tsv, .csv, .jsonl, .json, .parquet or .txt, each also with .gz or .zst";
+/// What messages say of the names that are read, and of those that are written.
+const READ: &str = ".tsv, .csv, .jsonl, .json, .parquet or .txt, each also with .gz or .zst";
+const WRITTEN: &str = ".tsv, .csv, .jsonl, .json or .parquet, each also with .gz or .zst";
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +59,18 @@ pub(in crate::data) fn name_parts(name: &str) -> Option<(&str, Option<Format>, P
     Some((name.get(..stem.len())?, format, packing))
 }
 
-/// The error for a name that tells no format.
-pub(in crate::data) fn unknown_format(path: &Path) -> Error {
-    let found = path.extension().map_or("no extension".into(), |extension| format!(".{}", extension.to_string_lossy()));
-    Error::file(path, format!("expected {NAMES}, found {found}"), "Convert or rename it")
+/// The error for a file to read whose name tells no format.
+fn unknown_format(path: &Path) -> Error {
+    Error::file(path, format!("expected {READ}, found {}", extension(path)), "Convert or rename it")
+}
+
+/// The error for a file to write whose name tells no format that is written.
+pub(in crate::data) fn not_written(path: &Path) -> Error {
+    Error::file(path, format!("expected {WRITTEN}, found {}", extension(path)), "Choose another name")
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().map_or("no extension".into(), |extension| format!(".{}", extension.to_string_lossy()))
 }
 
 /// A file of rows, unpacked.
@@ -87,7 +96,7 @@ impl<'a> Source<'a> {
         if path.is_dir() {
             return Err(Error::file(
                 path,
-                format!("this is a directory, expected a file: {NAMES}"),
+                format!("this is a directory, expected a file: {READ}"),
                 "Name a file in it",
             ));
         }

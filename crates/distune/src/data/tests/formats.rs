@@ -81,6 +81,16 @@ fn bad_json_is_told_by_line() {
 }
 
 #[test]
+fn labels_that_begin_in_a_later_row_are_not_lost() {
+    let rows = b"{\"text\": \"a\"}\n{\"text\": \"b\", \"label\": 1}\n";
+    let read = |columns| read_bytes(Path::new("a.jsonl"), rows, &columns, Labels::Optional);
+    let error = message(read(Columns::default()));
+    assert!(error.starts_with("a.jsonl, line 2: not a JSON object: the first row has no field \"label\""), "{error}");
+    let named = Columns { label: Some("label".into()), skip_bad: true, ..Columns::default() };
+    assert!(message(read(named)).contains("no column \"label\""));
+}
+
+#[test]
 fn csv_delimiters_are_told_by_the_header() {
     for delimiter in [",", ";", "\t"] {
         let text =
@@ -89,6 +99,35 @@ fn csv_delimiters_are_told_by_the_header() {
         assert_eq!(parse("a.csv", text).unwrap().texts, ["a, b; c"]);
     }
     assert_eq!(parse("a.csv", "text;\"la,b,e,l\"\na;x\n".replace("\"la,b,e,l\"", "label")).unwrap().labels, ["x"]);
+}
+
+#[test]
+fn wrong_quoting_is_told() {
+    for (rows, problem) in [
+        ("\"good\" film,1\n", "line 2: text follows the closing quote in column \"text\""),
+        ("\"a \"good\" film\",1\n", "line 2: text follows the closing quote in column \"text\""),
+        ("a,\"1\"0\n", "line 2: text follows the closing quote in column \"label\""),
+        // two quotes that are not closed, and all between them would be one text
+        (
+            "a,1\n\"b,1\nc,0\n\"d\",1\n",
+            "line 3: the quote that is opened in column \"text\" ends on line 5, and text follows it",
+        ),
+        ("a,1\n\"b,1\nc,0\n", "line 3: a quote is opened in column \"text\" and never closed"),
+        ("a,\"1", "line 2: a quote is opened in column \"label\" and never closed"),
+    ] {
+        let error = message(parse("a.csv", format!("text,label\n{rows}")));
+        assert!(error.starts_with(&format!("a.csv, {problem}. Inside quotes, a quote is written twice")), "{error}");
+    }
+    let error = message(parse("a.csv", "\"text\"s,label\na,1\n"));
+    assert!(error.starts_with("a.csv, line 1: text follows the closing quote in column \"texts\""), "{error}");
+    let sound = parse("a.csv", "text,label\r\n\"\"\"a\"\", b\",\"1\"\r\n5\" disk,0\n\"x\n\ny\",0").unwrap();
+    assert_eq!(sound.texts, ["\"a\", b", "5\" disk", "x\n\ny"]);
+    // such rows can be left out, but not all that a quote without an end swallows
+    let good = parse_good("a.csv", "text,label\n\"a\" b,1\nc,0\n\"d\"e\"f,1\ng,1\n");
+    assert_eq!((good.texts, good.skipped.len()), (vec!["c".to_owned(), "g".into()], 2));
+    let columns = Columns { skip_bad: true, ..Columns::default() };
+    let open = read_bytes(Path::new("a.csv"), b"text,label\na,1\n\"b\" c \n,\"d,1\ne,0\n", &columns, Labels::Required);
+    assert!(message(open).contains("line 4: a quote is opened in column \"label\" and never closed"));
 }
 
 #[test]
@@ -188,6 +227,14 @@ fn labels_of_any_kind() {
     );
 
     assert_eq!(parse("a.csv", "text,label\na,1.0\nb,-2.000\nc,v1.5\n").unwrap().labels, ["1", "-2", "v1.5"]);
+    assert_eq!(
+        parse("a.csv", "text,label\na,10\nb,.0\nc,1e3\nd,nan\ne,1e999\n").unwrap().labels,
+        ["10", ".0", "1e3", "nan", "1e999"]
+    );
+    for fraction in ["1e-3", ".5", "-.5", "+0.5", "2.5E0"] {
+        let error = message(parse("a.csv", format!("text,label\na,{fraction}\n")));
+        assert!(error.contains(&format!("label\" is {fraction}, a number with a fraction")), "{error}");
+    }
     let error = message(parse("a.csv", "text,label\na,1\nb,0.73\n"));
     assert!(
         error.starts_with("a.csv, line 3: the label in column \"label\" is 0.73, a number with a fraction; "),
@@ -244,28 +291,7 @@ fn a_million_characters_are_a_text() {
 
 #[test]
 fn parquet_with_class_names() {
-    use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
-    use ::parquet::file::{metadata::KeyValue, properties::WriterProperties, writer::SerializedFileWriter};
-    let schema = "message m { required int32 idx; required binary sentence (UTF8); required int64 label; }";
-    let schema = std::sync::Arc::new(::parquet::schema::parser::parse_message_type(schema).unwrap());
-    let info = r#"{"info": {"features": {"label": {"names": ["negative", "positive"], "_type": "ClassLabel"}}}}"#;
-    let properties = WriterProperties::builder()
-        .set_key_value_metadata(Some(vec![KeyValue::new("huggingface".into(), info.to_owned())]));
-    let mut file = SerializedFileWriter::new(Vec::new(), schema, properties.build().into()).unwrap();
-    let mut group = file.next_row_group().unwrap();
-    let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<::parquet::data_type::Int32Type>().write_batch(&[0, 1, 2], None, None).unwrap();
-    column.close().unwrap();
-    let mut column = group.next_column().unwrap().unwrap();
-    let texts = ["hide new secretions ", "of saucy", "good"].map(ByteArray::from);
-    column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
-    column.close().unwrap();
-    let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<Int64Type>().write_batch(&[0, 1, -1], None, None).unwrap();
-    column.close().unwrap();
-    group.close().unwrap();
-    let bytes = file.into_inner().unwrap();
-
+    let bytes = parquet_with_classes(&["negative", "positive"], &[0, 1, -1]);
     let read = parse("train-00000-of-00001.parquet", &bytes).unwrap();
     assert_eq!(read.texts, ["hide new secretions ", "of saucy", "good"]);
     assert_eq!(read.labels, ["negative", "positive", "-1"]);
@@ -278,6 +304,64 @@ fn parquet_with_class_names() {
     assert!(
         message(named).starts_with("a.parquet: no column \"stars\"; columns found: \"idx\", \"sentence\", \"label\". ")
     );
+    // names that would mean something else as labels
+    let read = parse("a.parquet", parquet_with_classes(&["0.5", "a|b"], &[0, 1, 0])).unwrap();
+    assert_eq!((read.multi_label, &read.labels[..]), (false, &["0.5".to_owned(), "a|b".into(), "0.5".into()][..]));
+    let error = message(parse("a.parquet", parquet_with_classes(&["no", "yes"], &[0, 7, 1])));
+    assert!(error.starts_with("a.parquet, line 2: the label in column \"label\" is 7, but the file names 2 classes"));
+}
+
+#[test]
+fn damaged_parquet_is_an_error() {
+    let bytes = parquet_with_classes(&["negative", "positive"], &[0, 1, -1]);
+    for at in 0..bytes.len() {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[at] = value;
+            // a panic would end this test
+            let _ = parse("a.parquet", damaged);
+        }
+    }
+}
+
+#[test]
+fn parquet_is_read_however_it_is_packed() {
+    use ::parquet::basic::Compression as C;
+    let packed = |codec| parse("a.parquet", parquet(codec, &["no", "yes"], &[0, 1, 0]));
+    for codec in [C::UNCOMPRESSED, C::SNAPPY, C::LZ4_RAW, C::GZIP(Default::default()), C::ZSTD(Default::default())] {
+        assert_eq!(packed(codec).unwrap().labels, ["no", "yes", "no"], "{codec}");
+    }
+}
+
+/// The bytes of a Parquet file of three rows as the hub's `datasets` library writes it.
+fn parquet_with_classes(classes: &[&str], labels: &[i64]) -> Vec<u8> {
+    parquet(::parquet::basic::Compression::SNAPPY, classes, labels)
+}
+
+fn parquet(codec: ::parquet::basic::Compression, classes: &[&str], labels: &[i64]) -> Vec<u8> {
+    use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use ::parquet::file::{metadata::KeyValue, properties::WriterProperties, writer::SerializedFileWriter};
+    let schema = "message m { required int32 idx; required binary sentence (UTF8); required int64 label; }";
+    let schema = std::sync::Arc::new(::parquet::schema::parser::parse_message_type(schema).unwrap());
+    let feature = serde_json::json!({"names": classes, "_type": "ClassLabel"});
+    let info = serde_json::json!({"info": {"features": {"label": feature}}}).to_string();
+    let properties = WriterProperties::builder()
+        .set_compression(codec)
+        .set_key_value_metadata(Some(vec![KeyValue::new("huggingface".into(), info)]));
+    let mut file = SerializedFileWriter::new(Vec::new(), schema, properties.build().into()).unwrap();
+    let mut group = file.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<::parquet::data_type::Int32Type>().write_batch(&[0, 1, 2], None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let texts = ["hide new secretions ", "of saucy", "good"].map(ByteArray::from);
+    column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(labels, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    file.into_inner().unwrap()
 }
 
 #[test]
@@ -306,7 +390,7 @@ fn hub_directories_are_read() {
     write("train-00000-of-00002.parquet", &["a"], &["0"]);
     write("validation-00000-of-00001-0123abcd.parquet", &["c"], &["1"]);
     write("test-00000-of-00001.parquet", &["d"], &["-1"]);
-    let read = || read_splits(directory.path(), &Columns::default(), 1);
+    let read = || read_splits(directory.path(), &Columns::default());
     let error = message(read());
     assert!(error.contains("the train split has 2 parts, found \"train-00000-of-00002.parquet\""), "{error}");
     write("train-00001-of-00002.parquet", &["b"], &["1"]);

@@ -1,11 +1,59 @@
 //! Tests of `labels`.
 
+use distune_kernels::Targets;
+
 use super::*;
+use crate::model::ProblemType;
 
 /// A table with these labels, in a file `a.tsv`.
 fn labelled(labels: &[&str]) -> Table {
     let rows: String = labels.iter().map(|label| format!("text\t{label}\n")).collect();
     parse("a.tsv", format!("text\tlabel\n{rows}")).unwrap()
+}
+
+/// A table of rows with any number of labels, `|` between them.
+fn several(labels: &[&str]) -> Table {
+    Table {
+        labels: labels.iter().map(|&label| label.to_owned()).collect(),
+        multi_label: true,
+        ..labelled(&vec!["x"; labels.len()])
+    }
+}
+
+#[test]
+fn rows_of_several_labels() {
+    let table = several(&["b|a", "", "a"]);
+    let map = LabelMap::from_tables(&[&table]).unwrap();
+    assert_eq!((map.names(), map.problem()), (&["a".to_owned(), "b".into()][..], ProblemType::MultiLabel));
+    let answers = Dataset::new(table.clone(), &map).unwrap().answers;
+    assert_eq!(answers, Answers::Several(vec![vec![0, 1], vec![], vec![0]]));
+    assert_eq!((answers.counts(2), answers.len()), (vec![2, 1], 3));
+    let targets = answers.pick(&[2, 1, 0], 2);
+    let PickedTargets::MultiLabel { holds, classes: 2 } = &targets else { unreachable!("{targets:?}") };
+    assert_eq!(holds, &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+    let Targets::MultiLabel { holds, classes: 2 } = targets.of(1..3) else { unreachable!() };
+    assert_eq!(holds, [0.0, 0.0, 1.0, 1.0]);
+    // one class is enough: it holds or not
+    assert_eq!(LabelMap::from_tables(&[&several(&["a", ""])]).unwrap().len(), 1);
+    assert!(message(LabelMap::from_tables(&[&several(&["", ""])])).contains("found no labels"));
+    // a row of one label is a row of several, but not the other way round
+    let one = Dataset::new(labelled(&["a", "b"]), &map).unwrap();
+    assert_eq!(one.answers, Answers::Several(vec![vec![0], vec![1]]));
+    let error = message(Dataset::new(table, &LabelMap::from_names(vec!["a".into(), "b".into()])));
+    assert!(
+        error.starts_with("a.tsv, line 2: several labels a row (\"b|a\"), but the model tells one label a row"),
+        "{error}"
+    );
+    let error = message(Dataset::new(several(&["a", "a|c"]), &map));
+    assert!(error.starts_with("a.tsv, line 3: unknown label \"c\" in column \"label\""), "{error}");
+}
+
+#[test]
+fn classes_that_a_file_names_keep_their_ids() {
+    let said = Table { classes: vec!["z".into(), "a".into(), "m".into()], ..labelled(&["a", "z"]) };
+    assert_eq!(LabelMap::from_tables(&[&said]).unwrap().names(), ["z", "a", "m"]);
+    let others = Table { labels: vec!["a".into(), "b".into()], ..said };
+    assert_eq!(LabelMap::from_tables(&[&others]).unwrap().names(), ["a", "b"]);
 }
 
 /// A map of these names.
@@ -57,7 +105,7 @@ fn integers_are_not_ids_where_names_are_integers() {
 fn a_dataset_has_ids() {
     let table = labelled(&["1", "0", "POSITIVE"]);
     let dataset = Dataset::new(table.clone(), &map(&["negative", "positive"])).unwrap();
-    assert_eq!(dataset.labels, [1, 0, 1]);
+    assert_eq!(dataset.answers, Answers::One(vec![1, 0, 1]));
     assert_eq!((dataset.len(), dataset.is_empty()), (3, false));
     assert_eq!((dataset.path, dataset.texts, dataset.lines), (table.path, table.texts, table.lines));
 }

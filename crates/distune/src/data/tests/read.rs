@@ -133,7 +133,10 @@ fn a_quote_that_is_never_closed_is_refused() {
     let unclosed = "text,label\na,0\nb,\"1\nc,0\nd,1\n";
     for text in [unclosed, unclosed.trim_end()] {
         let error = message(parse("a.csv", text));
-        assert!(error.starts_with("a.csv, line 3: a quote is opened in this row and never closed. "), "{error}");
+        assert!(
+            error.starts_with("a.csv, line 3: a quote is opened in column \"label\" and never closed. "),
+            "{error}"
+        );
     }
     assert_eq!(parse("a.csv", "text,label\na,\"0\n1\"\n").unwrap().labels, ["0\n1"]);
 }
@@ -215,4 +218,26 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn pairs_are_guessed_by_both_names() {
+    for (header, pair) in [
+        ("index\tsentence1\tsentence2\tlabel", Some("sentence2")),
+        ("Premise\tidx\tHypothesis\tlabel", Some("Hypothesis")),
+        ("sentence\tlabel\tquestion\tx", Some("sentence")),
+        ("sentence\tlabel\tsentence2\tx", None),
+    ] {
+        let table = parse("a.tsv", format!("{header}\na\tb\tc\td\n")).unwrap();
+        assert_eq!(table.pair_column.as_deref(), pair, "{header}");
+        assert_eq!(table.pairs.len(), usize::from(pair.is_some()));
+    }
+    // a named text column is a single text
+    let table = read_bytes(
+        Path::new("a.csv"),
+        b"sentence1,sentence2,label\na,b,c\n",
+        &columns("sentence1", "label"),
+        Labels::Required,
+    );
+    assert_eq!(table.unwrap().pair_column, None);
 }

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const SEED: u64 = 42;
@@ -18,7 +20,7 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 /// Reads a directory with the files given, columns guessed.
 fn read(files: &[(&str, &str)]) -> crate::Result<Splits> {
-    read_splits(directory(files).path(), &Columns::default(), SEED)
+    read_splits(directory(files).path(), &Columns::default())
 }
 
 const ROWS: &str = "sentence\tlabel\na\t0\nb\t1\n";
@@ -49,13 +51,13 @@ fn other_names_and_columns_are_read() {
         assert_eq!((splits.validation.unwrap().len(), splits.test.unwrap().len()), (1, 2));
         assert!(splits.notes[1].contains("text column \"text\""), "{:?}", splits.notes);
     }
-    let named = read_splits(directory(&[("train.tsv", ROWS)]).path(), &columns("sentence", "label"), SEED).unwrap();
+    let named = read_splits(directory(&[("train.tsv", ROWS)]).path(), &columns("sentence", "label")).unwrap();
     assert!(named.notes.is_empty(), "{:?}", named.notes);
 }
 
 #[test]
 fn directories_that_cannot_be_used() {
-    let missing = message(read_splits(Path::new("nowhere"), &Columns::default(), SEED));
+    let missing = message(read_splits(Path::new("nowhere"), &Columns::default()));
     assert_eq!(missing, "nowhere: no such file or directory. Check the path");
     let bare = message(read(&[("training.tsv", ROWS), ("b.txt", "")]));
     assert!(bare.contains("no train file; found: \"b.txt\", \"training.tsv\". Looked for train.tsv"), "{bare}");
@@ -80,7 +82,8 @@ fn reviews() -> String {
 /// The three tables of a split file.
 fn split_reviews(seed: u64) -> [Table; 3] {
     let directory = directory(&[("reviews.tsv", &reviews())]);
-    let splits = read_splits(&directory.path().join("reviews.tsv"), &Columns::default(), seed).unwrap();
+    let splits = read_splits(&directory.path().join("reviews.tsv"), &Columns::default()).unwrap();
+    let splits = splits.complete(SelectOn::Auto, seed);
     assert!(splits.notes[1].contains("its 300 rows were split at random within each class"), "{:?}", splits.notes);
     [splits.train.unwrap(), splits.validation.unwrap(), splits.test.unwrap()]
 }
@@ -135,15 +138,95 @@ fn the_split_is_the_same_on_every_machine() {
 fn classes_keep_rows_to_train_on() {
     let path = |directory: &tempfile::TempDir| directory.path().join("a.tsv");
     let few = directory(&[("a.tsv", ROWS)]);
-    let splits = read_splits(&path(&few), &Columns::default(), SEED).unwrap();
+    let splits = read_splits(&path(&few), &Columns::default()).unwrap().complete(SelectOn::Auto, SEED);
     assert_eq!((splits.train.unwrap().len(), splits.validation, splits.test), (2, None, None));
 
     // A class that is one text, many times over, cannot be divided; nor does the other class make up for it.
     let same = format!("text\tlabel\n{}{}", "same\tbad\n".repeat(500), "good\tgood\n".repeat(5));
     let rows: String = (0..20).map(|row| format!("{row}\tgood\n")).collect();
     let same = directory(&[("a.tsv", &(same + &rows))]);
-    let splits = read_splits(&path(&same), &Columns::default(), SEED).unwrap();
+    let splits = read_splits(&path(&same), &Columns::default()).unwrap().complete(SelectOn::Auto, SEED);
     let (validation, test) = (splits.validation.unwrap(), splits.test.unwrap());
     assert!(validation.len() <= 3 && test.len() <= 3 && validation.labels[0] == "good");
     assert_eq!(splits.train.unwrap().len(), 525 - validation.len() - test.len());
+}
+
+/// A table of texts, labels and groups.
+fn grouped(rows: &[(u8, u8, u8)], groups: bool, several: bool) -> Table {
+    let column = |of: &dyn Fn(&(u8, u8, u8)) -> String| rows.iter().map(of).collect::<Vec<_>>();
+    Table {
+        text_column: "text".into(),
+        texts: column(&|row| format!("Text {}{}", row.0, ["", "!", " ?"][usize::from(row.2 % 3)])),
+        labels: column(&|row| if several { format!("{}|{}", row.1, row.1 / 2) } else { row.1.to_string() }),
+        groups: if groups { column(&|row| row.2.to_string()) } else { Vec::new() },
+        lines: (0..rows.len() as u64).collect(),
+        multi_label: several,
+        ..Table::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Every row is in one part, the parts have their sizes, and nothing that belongs together is divided.
+    #[test]
+    fn partitions(
+        rows in prop::collection::vec((0..200_u8, 0..4_u8, 0..40_u8), 1..400),
+        [groups, several] in any::<[bool; 2]>(),
+        (validation, test) in (0.0..0.4, 0.0..0.4),
+        seed in any::<u64>(),
+    ) {
+        let table = grouped(&rows, groups, several);
+        let parts = partition(&table, Shares { validation, test }, seed);
+        let lines = |part: &Option<Table>| part.as_ref().map(|part| part.lines.clone()).unwrap_or_default();
+        let mut all: Vec<u64> = parts.iter().flat_map(lines).collect();
+        all.sort_unstable();
+        prop_assert_eq!(&all, &table.lines);
+        for (part, share) in parts[1..].iter().zip([validation, test]) {
+            // each class may be rounded up once
+            prop_assert!(lines(part).len() as f64 <= share * rows.len() as f64 + 4.0);
+        }
+        prop_assert!(parts[0].is_some(), "rows to train on");
+        let of = |pick: &dyn Fn(&(u8, u8, u8)) -> u8| -> Vec<HashSet<u8>> {
+            parts.iter().map(|part| lines(part).iter().map(|&line| pick(&rows[line as usize])).collect()).collect()
+        };
+        let divided = |sets: &[HashSet<u8>]| (0..3).any(|i| (i + 1..3).any(|j| !sets[i].is_disjoint(&sets[j])));
+        prop_assert!(!divided(&of(&|row| row.0)), "texts");
+        prop_assert!(!groups || !divided(&of(&|row| row.2)), "groups");
+        prop_assert_eq!(partition(&table, Shares { validation, test }, seed), parts);
+    }
+}
+
+#[test]
+fn groups_of_any_size_are_divided() {
+    // five authors of a fifth of the rows each: none fits into a tenth of a class, one into what the classes leave together
+    let rows: Vec<(u8, u8, u8)> = (0..200).map(|row| (row, u8::from(row % 40 == 0), row / 20)).collect();
+    let [train, validation, test] = partition(&grouped(&rows, true, false), Shares::default(), 1);
+    let rows = |table: Option<Table>| table.map_or(0, |table| table.len());
+    assert_eq!([rows(train), rows(validation), rows(test)], [160, 20, 20]);
+}
+
+#[test]
+fn splits_in_directories_and_with_longer_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("text,label\n{text},0\nno {text},1\n")).unwrap();
+    };
+    let texts = || {
+        let splits = read_splits(directory.path(), &Columns::default()).unwrap();
+        let of = |table: Option<Table>| table.map_or(0, |table| table.len());
+        [of(splits.train), of(splits.validation), of(splits.test)]
+    };
+    write("train_data.csv", "a");
+    write("test-2020.csv", "b");
+    assert_eq!(texts(), [2, 0, 2]);
+    for name in ["train/0000.csv", "train/0001.csv", "dev/x.csv", "other/y.csv"] {
+        write(name, name);
+    }
+    std::fs::write(directory.path().join("train/README.txt"), "not rows").unwrap();
+    assert_eq!(texts(), [4, 2, 0]);
+    write("train.csv", "c");
+    assert_eq!(texts(), [2, 2, 0]);
 }

@@ -167,3 +167,10 @@ fn a_training_is_warned_in_a_line_each() {
     );
     assert!(quick_check(&Splits::default()).is_empty());
 }
+
+#[test]
+fn one_label_may_have_a_bar_in_its_name() {
+    let report = report(&[part("data", &[("x", "a|b"), ("y", "a")])]);
+    let classes: Vec<_> = report.splits[0].classes.iter().map(|class| class.label.as_str()).collect();
+    assert_eq!(classes, ["a", "a|b"]);
+}

@@ -1,0 +1,201 @@
+//! `distune train`: from named model and data to a run directory, with a report.
+
+mod recipe;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use bytesize::ByteSize;
+use clap::Args;
+use distune::data::{Dataset, Examples, LabelMap, Splits, Table};
+use distune::engine::Cpu;
+use distune::eval::evaluate;
+use distune::model::{Architecture, Config, Model, ModelFiles, ProblemType};
+use distune::run::{Run, RunDirectory};
+use distune::train::{CacheLimits, Recipe, Storage, frozen_hash, parts};
+use distune::{Error, Result};
+
+use self::recipe::RecipeArgs;
+use self::report::{Watcher, report, show_parts};
+use crate::columns::ColumnArgs;
+use crate::output::{note, thousands};
+use crate::{Common, memory, sources, stop};
+
+/// Names of classes that a note lists, at most.
+const LABELS_SHOWN: usize = 20;
+
+/// Fine-tune a model on labelled texts; without arguments, the bundled encoder on the bundled movie reviews
+#[derive(Args, Debug)]
+pub(crate) struct TrainArgs {
+    /// "bundled", a directory with config.json, tokenizer.json and model.safetensors, or a name of the Hugging Face hub,
+    /// such as distilbert-base-uncased or ORG/NAME@REVISION
+    #[arg(long, short, default_value = sources::BUNDLED)]
+    model: String,
+    /// "reviews", a directory with train, validation (or dev) and test files (.tsv, .csv, .jsonl, .parquet, also .gz or .zst), one
+    /// such file, which is split, "-" for standard input, or a name of the Hugging Face hub, such as stanfordnlp/sst2 or
+    /// nyu-mll/glue:sst2. Several: files that are read as one
+    #[arg(long, short, default_value = sources::REVIEWS)]
+    data: Vec<String>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    /// Directory to write [default: runs/DATA-1, or the next free number]
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+    /// Replace the output directory if it exists
+    #[arg(long)]
+    overwrite: bool,
+    /// Start with a new head even if the model's own one fits the labels
+    #[arg(long)]
+    new_head: bool,
+    /// Most memory and disk for what frozen blocks put out; a quarter of the free memory is used first, then a file
+    #[arg(long, value_name = "SIZE", default_value = "8GB")]
+    cache_limit: ByteSize,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
+    // cheapest checks first
+    let output = args.output.clone().unwrap_or_else(|| next_free(&args.data[0]));
+    let directory = RunDirectory::create(&output, args.overwrite)?;
+    stop::unfinished(Some(directory.path().to_owned()));
+    let mut files = sources::model(&args.model, common)?;
+    let config = Config::from_json(&files.file("config.json"), &files.config)?;
+    sources::notes(&files, &config).iter().for_each(|text| note(common, text));
+    let recipe = args.recipe.resolve(&config)?;
+    let splits = sources::splits(&args.data, &args.columns.resolve(), common)?;
+    let splits = splits.complete(recipe.select_on, recipe.seed);
+    splits.notes.iter().for_each(|text| note(common, text));
+    distune::data::audit::quick_check(&splits).iter().for_each(|text| note(common, text));
+
+    let (model, labels) = model_for(args, &files, &config, &splits, &recipe, common)?;
+    files.forget_weights();
+    let (Some(train), Some(validation)) = (splits.train, splits.validation) else {
+        bail!(no_validation(Path::new(&args.data[0])));
+    };
+    if !train.pairs.is_empty() && config.architecture != Architecture::DistilBert {
+        note(
+            common,
+            "Pairs: BERT's mark of the second text (its second token type) is left out, as DistilBERT has none.",
+        );
+    }
+    let tokenizer = sources::tokenizer(&files, &model.config, Some(recipe.max_seq_length))?;
+    if !train.pairs.is_empty() {
+        tokenizer.check_pairs()?;
+    }
+    let examples = |table: Table| -> Result<Examples> {
+        Ok(Examples::new(Dataset::new(table, &labels)?, &tokenizer, &model.config))
+    };
+    let (train, validation) = (examples(train)?, examples(validation)?);
+    let (test, test_name) = (splits.test.map(examples).transpose()?, if splits.test_is_dev { "dev" } else { "test" });
+    for (name, examples) in [("train", Some(&train)), ("validation", Some(&validation)), (test_name, test.as_ref())] {
+        examples.into_iter().for_each(|rows| note(common, format!("{name:<10} {:>9} rows", thousands(rows.len()))));
+    }
+
+    note(common, format!("Linear layers in {}, {} threads.", common.precision(), rayon::current_num_threads()));
+    let depth = model.config.n_layers;
+    show_parts(common, &parts(&model.weights, recipe.unfreeze, depth))?;
+    let before = frozen_hash(&model.weights, recipe.unfreeze, depth);
+    let mut engine = Cpu::for_training(model, recipe.unfreeze, common.precision());
+    let cache = CacheLimits { limit: args.cache_limit.as_u64(), memory: memory::available() / 4 };
+    if recipe.cache_frozen && recipe.num_train_epochs > 1 && recipe.unfreeze.frozen_blocks(depth) > 0 {
+        let limit = args.cache_limit.display().si();
+        note(common, format!("Frozen blocks run once for each row; what they put out is kept, up to {limit}."));
+    }
+    // temporary files lie beside the run that is being written
+    let storage = Storage { directory: directory.path().to_owned(), cache };
+    let mut watcher = Watcher::new(common, tokenizer.max_length());
+    let outcome = distune::train::train(&mut engine, &train, &validation, &recipe, &storage, &mut watcher)?;
+    let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;
+    watcher.progress.finish();
+
+    let model = engine.into_model();
+    let after = frozen_hash(&model.weights, recipe.unfreeze, depth);
+    if before != after {
+        bail!("frozen tensors changed during training (SHA-256 {before} before, {after} after): please report this");
+    }
+    let run = Run {
+        model: &model,
+        tokenizer: &files.tokenizer,
+        recipe: &recipe,
+        base_model: &args.model,
+        data: &args.data.join(" "),
+        precision: common.precision(),
+        train_rows: train.len(),
+        outcome: &outcome,
+        test: test.as_ref(),
+    };
+    run.write(directory.path())?;
+    stop::unfinished(None);
+    directory.finish()?;
+    let frozen = model.weights.table().tensors().iter().any(|t| !recipe.unfreeze.trains(t, depth));
+    report(common, &output, &outcome, (test_name, test.as_ref()), frozen.then_some(&before))?;
+    Ok(())
+}
+
+/// The error for data without a second split.
+fn no_validation(data: &Path) -> Error {
+    let hint = "It has too few rows, or with --group-column too few groups, to hold some out of them: add rows, or name a \
+                directory with a train and a validation (or dev) file, with --select-on dev";
+    Error::file(data, "has no validation rows, by which the best epoch is chosen", hint)
+}
+
+/// `runs/NAME-1`, or the first number that is free.
+fn next_free(data: &str) -> PathBuf {
+    let name = match data {
+        "-" => "stdin".to_owned(),
+        data => Path::new(data).file_stem().and_then(|s| s.to_str()).unwrap_or("run").replace([':', '@'], "-"),
+    };
+    let mut number = 1;
+    loop {
+        let path = Path::new("runs").join(format!("{name}-{number}"));
+        if !path.exists() {
+            return path;
+        }
+        number += 1;
+    }
+}
+
+/// The model to start from: with its own head if that has been trained for these labels, else with a new one.
+fn model_for(
+    args: &TrainArgs,
+    files: &ModelFiles,
+    config: &Config,
+    splits: &Splits,
+    recipe: &Recipe,
+    common: &Common,
+) -> Result<(Model, LabelMap)> {
+    let tables: Vec<&Table> = splits.train.iter().collect();
+    let fresh = sources::class_names(&args.data[0], &tables)?;
+    if !args.new_head && Model::has_head(files)? {
+        let own = LabelMap::of_model(config);
+        if fresh.problem() == own.problem() && fresh.names().iter().all(|name| own.id(name).is_some()) {
+            let pairs: Vec<String> = fresh.names().iter().map(|name| named_alike(name, &own)).collect();
+            note(
+                common,
+                format!("Goes on from the model's trained head ({}); --new-head starts a new one.", pairs.join(", ")),
+            );
+            return Ok((Model::load(files)?, own));
+        }
+        note(common, format!("The model's labels ({}) are not those of the data: starts a new head.", shown(&own)));
+    }
+    let several = if fresh.problem() == ProblemType::MultiLabel { ", any number of them a row" } else { "" };
+    note(common, format!("New head for the labels {}{several}.", shown(&fresh)));
+    Ok((Model::load_with_new_head(files, &fresh, recipe.seed)?, fresh))
+}
+
+/// The names of the classes, of many the first ones.
+fn shown(labels: &LabelMap) -> String {
+    let names = labels.names();
+    let first = names[..names.len().min(LABELS_SHOWN)].join(", ");
+    if names.len() > LABELS_SHOWN { format!("{first} and {} more", names.len() - LABELS_SHOWN) } else { first }
+}
+
+/// A label of the data, with the model's name for it where that is another one.
+fn named_alike(label: &str, own: &LabelMap) -> String {
+    match own.id(label).map(|id| &own.names()[id as usize]) {
+        Some(name) if name != label => format!("{label} = {name}"),
+        _ => label.to_owned(),
+    }
+}

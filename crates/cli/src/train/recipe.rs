@@ -1,0 +1,132 @@
+//! The options of `distune train` that make its recipe.
+
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use distune::Result;
+use distune::data::SelectOn;
+use distune::model::Config;
+use distune::train::{ClassWeights, Optimizer, Recipe, Unfreeze};
+
+/// Changes to the recommended recipe.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Recipe")]
+pub(super) struct RecipeArgs {
+    /// What trains: head, blocks:N (the head and the last N blocks) or all (embeddings too) [default: all]
+    #[arg(long, value_name = "PART")]
+    unfreeze: Option<Unfreeze>,
+    /// Run frozen blocks in every epoch, with dropout, instead of keeping what they put out
+    #[arg(long)]
+    no_cache: bool,
+    /// Passes over the training rows [default: 2]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Rows of a batch [default: 32]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Batches of a step: their gradients are averaged [default: 1]
+    #[arg(long, value_name = "N")]
+    gradient_accumulation_steps: Option<usize>,
+    /// Tokens computed at once: larger batches are computed in parts, to bound the memory [default: 4096]
+    #[arg(long, value_name = "N")]
+    max_batch_tokens: Option<usize>,
+    /// Peak learning rate [default: 1e-4]
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f64>,
+    /// Steps of linear warmup; below 1, a share of all steps [default: 0.06]
+    #[arg(long, value_name = "X")]
+    warmup_steps: Option<f64>,
+    /// Weight decay [default: 0.01]
+    #[arg(long, value_name = "X")]
+    weight_decay: Option<f64>,
+    /// Optimizer: adamw or adam [default: adamw]
+    #[arg(long, value_name = "NAME", value_parser = optimizer)]
+    optimizer: Option<Optimizer>,
+    /// Limit of the gradient norm; 0 for none [default: 1]
+    #[arg(long, value_name = "X")]
+    max_grad_norm: Option<f64>,
+    /// Label smoothing [default: 0.1]
+    #[arg(long, value_name = "X")]
+    label_smoothing: Option<f64>,
+    /// Weights of the classes in the loss: balanced, which counts rare classes more, or a JSON file such as {"no": 1, "yes": 2.5}
+    #[arg(long, value_name = "balanced|FILE")]
+    class_weights: Option<String>,
+    /// R-Drop: strength of the pull between two passes of each text with different dropout, at twice the cost of a step [default: 0]
+    #[arg(long, value_name = "X")]
+    r_drop: Option<f64>,
+    /// What the learning rate is multiplied by from each block to the one below it, and to the embeddings [default: 1]
+    #[arg(long, value_name = "X")]
+    layer_decay: Option<f64>,
+    /// Longest text in tokens [default: 128, or the model's limit if lower]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    /// Rows by which the best epoch is selected, where there are train and dev rows but no test rows [default: held-out]
+    #[arg(long, value_enum)]
+    select_on: Option<SelectOnChoice>,
+    /// Seed of the new head, the shuffling, the dropout and a split of the rows [default: 42]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// What `--select-on` takes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SelectOnChoice {
+    /// A tenth of the train rows, at most 2,000, which are not trained on; dev is judged once, at the end
+    HeldOut,
+    /// Dev: all train rows are trained on, and the figure on dev is optimistic, because dev chose the epoch
+    Dev,
+}
+
+impl From<SelectOnChoice> for SelectOn {
+    fn from(choice: SelectOnChoice) -> Self {
+        match choice {
+            SelectOnChoice::HeldOut => Self::HeldOut,
+            SelectOnChoice::Dev => Self::Dev,
+        }
+    }
+}
+
+fn optimizer(name: &str) -> Result<Optimizer, String> {
+    match name {
+        "adamw" => Ok(Optimizer::AdamW),
+        "adam" => Ok(Optimizer::Adam),
+        _ => Err("expected adamw or adam".into()),
+    }
+}
+
+impl RecipeArgs {
+    pub(super) fn resolve(&self, config: &Config) -> Result<Recipe> {
+        let r = Recipe::recommended();
+        let recipe = Recipe {
+            unfreeze: self.unfreeze.unwrap_or(r.unfreeze),
+            cache_frozen: r.cache_frozen && !self.no_cache,
+            num_train_epochs: self.epochs.unwrap_or(r.num_train_epochs),
+            per_device_train_batch_size: self.batch_size.unwrap_or(r.per_device_train_batch_size),
+            gradient_accumulation_steps: self.gradient_accumulation_steps.unwrap_or(r.gradient_accumulation_steps),
+            max_batch_tokens: self.max_batch_tokens.unwrap_or(r.max_batch_tokens),
+            learning_rate: self.learning_rate.unwrap_or(r.learning_rate),
+            warmup_steps: self.warmup_steps.unwrap_or(r.warmup_steps),
+            weight_decay: self.weight_decay.unwrap_or(r.weight_decay),
+            optim: self.optimizer.unwrap_or(r.optim),
+            max_grad_norm: self.max_grad_norm.unwrap_or(r.max_grad_norm),
+            label_smoothing_factor: self.label_smoothing.unwrap_or(r.label_smoothing_factor),
+            class_weights: self.class_weights.as_deref().map_or(Ok(r.class_weights), class_weights)?,
+            r_drop: self.r_drop.unwrap_or(r.r_drop),
+            layer_decay: self.layer_decay.unwrap_or(r.layer_decay),
+            max_seq_length: self.max_length.unwrap_or(r.max_seq_length.min(config.max_position_embeddings)),
+            select_on: self.select_on.map_or(r.select_on, SelectOn::from),
+            seed: self.seed.unwrap_or(r.seed),
+            ..r
+        };
+        recipe.check()?;
+        recipe.unfreeze.check(config.n_layers)?;
+        Ok(recipe)
+    }
+}
+
+fn class_weights(name: &str) -> Result<ClassWeights> {
+    match name {
+        "balanced" => Ok(ClassWeights::Balanced),
+        file => ClassWeights::read(Path::new(file)),
+    }
+}

@@ -1,0 +1,158 @@
+//! What `distune train` shows: the parts that train, progress, epochs, the report.
+
+use std::path::Path;
+
+use bytesize::ByteSize;
+use distune::data::Lengths;
+use distune::eval::{Evaluation, Metrics, table};
+use distune::run::evaluation_results;
+use distune::train::{CacheReport, EpochRecord, Observer, Outcome, Part, StepRecord};
+use serde_json::{Value, json};
+
+use crate::output::{line, note, score, thousands};
+use crate::progress::Progress;
+use crate::{Common, stop};
+
+/// What trains and what is frozen.
+pub(super) fn show_parts(common: &Common, parts: &[Part]) -> std::io::Result<()> {
+    if common.json {
+        line(json!({"event": "start", "parts": parts}))?;
+    }
+    let sum = |trains: bool| parts.iter().filter(|p| p.trains == trains).map(|p| p.parameters).sum::<usize>();
+    for part in parts {
+        let state = if part.trains { "trains" } else { "frozen" };
+        note(common, format!("{:<10} {:>12}  {state}", part.part, thousands(part.parameters)));
+    }
+    note(common, format!("{:<10} {:>12}  trains, {} frozen", "all", thousands(sum(true)), thousands(sum(false))));
+    Ok(())
+}
+
+/// Shows a training's progress.
+pub(super) struct Watcher<'a> {
+    pub(super) progress: Progress,
+    common: &'a Common,
+    /// Where texts are cut, in tokens.
+    max_length: usize,
+    /// Moving average of the batch losses.
+    loss: Option<f64>,
+    /// Rows trained on so far, and in all.
+    rows: (usize, usize),
+}
+
+impl<'a> Watcher<'a> {
+    pub(super) fn new(common: &'a Common, max_length: usize) -> Self {
+        Self { progress: Progress::new(common, "samples"), common, max_length, loss: None, rows: (0, 0) }
+    }
+
+    /// One line of JSON; a reader who left is noticed at the end.
+    fn event(&self, event: &str, mut values: Value) {
+        if self.common.json {
+            values["event"] = json!(event);
+            let _ = line(values);
+        }
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn step(&mut self, record: &StepRecord, rows: usize, total_rows: usize) {
+        let loss = self.loss.map_or(record.loss, |loss| 0.95 * loss + 0.05 * record.loss);
+        self.loss = Some(loss);
+        self.rows = (rows, total_rows);
+        let message = || format!("epoch {:.2} loss {loss:.4} learning rate {:.1e}", record.epoch, record.learning_rate);
+        self.progress.set(rows, total_rows, message);
+        self.event("step", json!(record));
+    }
+
+    fn tokenized(&mut self, lengths: &Lengths) {
+        let mean = lengths.tokens as f64 / lengths.rows.max(1) as f64;
+        let cut = match lengths.truncated {
+            0 => String::new(),
+            n => format!(", {} texts cut at {} tokens", thousands(n), self.max_length),
+        };
+        self.progress.note(&format!("train: {mean:.1} tokens a row{cut}"));
+    }
+
+    fn evaluating(&mut self, rows: usize, total_rows: usize) {
+        let (done, total) = self.rows;
+        self.progress.set(done, total, || format!("evaluating: {rows} of {total_rows}"));
+    }
+
+    fn epoch(&mut self, record: &EpochRecord) {
+        let best = if record.best { ", the best so far" } else { "" };
+        let (validation, epoch) = (&record.validation, record.epoch);
+        self.progress.note(&format!(
+            "epoch {epoch}: training loss {:.4}, validation loss {:.4}, {}{best}",
+            record.train_loss,
+            validation.loss,
+            short_score(&validation.metrics),
+        ));
+        self.event("epoch", json!(record));
+    }
+
+    fn stop_requested(&self) -> bool {
+        stop::requested()
+    }
+}
+
+/// "accuracy 89.50 %", or what stands for it with several labels a row.
+fn short_score(metrics: &Metrics) -> String {
+    let name = if metrics.several_labels() { "micro F1" } else { "accuracy" };
+    format!("{name} {:.2} %", 100.0 * metrics.micro_f1)
+}
+
+/// What the cache saved.
+fn cache_line(cache: &CacheReport) -> String {
+    let size = |bytes| ByteSize(bytes).display().si();
+    let kept = match (cache.memory, cache.file) {
+        (memory, 0) => format!("{} in memory", size(memory)),
+        (memory, file) => format!("{} in memory, {} in a file", size(memory), size(file)),
+    };
+    let problem = cache.problem.as_ref().map(|p| format!("; the file could not be written ({p})")).unwrap_or_default();
+    format!(
+        "The frozen blocks ran {} times and were spared {} times, which saved about {:.0} s ({kept}{problem}).",
+        thousands(cache.rows_computed),
+        thousands(cache.rows_reused),
+        cache.seconds_saved(),
+    )
+}
+
+pub(super) fn report(
+    common: &Common,
+    output: &Path,
+    outcome: &Outcome,
+    (test_name, test): (&str, Option<&Evaluation>),
+    frozen: Option<&String>,
+) -> std::io::Result<()> {
+    let best = outcome.epochs.iter().find(|e| e.epoch == outcome.best_epoch).map(|e| &e.validation);
+    let judged = [("eval", "validation", best), ("test", test_name, test)];
+    let judged = judged.into_iter().filter_map(|(key, name, evaluation)| Some((key, name, evaluation?)));
+    if common.json {
+        let mut result = json!({
+            "event": "result",
+            "output": output,
+            "best_epoch": outcome.best_epoch,
+            "train_seconds": outcome.train_seconds,
+            "frozen_sha256": frozen,
+            "cache": outcome.cache,
+        });
+        for (key, _, evaluation) in judged {
+            for (name, value) in evaluation_results(key, evaluation) {
+                result[name] = value;
+            }
+        }
+        return line(result);
+    }
+    let rows = outcome.steps.len();
+    line(format!("Trained {rows} steps in {:.1} s; epoch {} is the best.", outcome.train_seconds, outcome.best_epoch))?;
+    if let Some(cache) = outcome.cache.as_ref().filter(|cache| cache.rows_reused > 0 || cache.problem.is_some()) {
+        line(cache_line(cache))?;
+    }
+    if let Some(hash) = frozen {
+        line(format!("Frozen tensors did not change (SHA-256 {hash:.16})."))?;
+    }
+    for (_, name, evaluation) in judged {
+        line(format!("\n{name}: {}, loss {:.4}", score(&evaluation.metrics), evaluation.loss))?;
+        line(table(&evaluation.metrics).trim_end())?;
+    }
+    line(format!("\nSaved to {}. Next: distune predict --model {} \"your text\"", output.display(), output.display()))
+}

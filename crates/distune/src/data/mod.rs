@@ -11,6 +11,7 @@ mod columns;
 mod examples;
 mod files;
 mod labels;
+mod normalise;
 mod partition;
 mod read;
 mod sample;

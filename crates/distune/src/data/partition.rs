@@ -1,7 +1,6 @@
 //! Divides the rows of a table into train, validation and test at random. Called by `splits` and the command line.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rand::SeedableRng;
@@ -9,6 +8,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::Table;
+use super::normalise::normalise;
 
 /// The parts of all rows that go to validation and to test.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,10 +108,11 @@ fn together(table: &Table) -> Vec<Vec<usize>> {
 
 /// What rows with the same text have in common. Two others have it with a chance of 2^-64, and then stay together for nothing.
 fn key(text: &str, second: &str) -> u64 {
-    let plain =
-        |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect() };
-    let (a, b) = (plain(text), plain(second));
-    if a.is_empty() && b.is_empty() { hash(&(text.trim(), second.trim())) } else { hash(&(a, b)) }
+    hash(&[text, second].map(|text| {
+        let mut plain = String::new();
+        normalise(text, &mut plain);
+        plain
+    }))
 }
 
 fn hash(value: &impl Hash) -> u64 {

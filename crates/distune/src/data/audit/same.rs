@@ -8,30 +8,12 @@ use twox_hash::XxHash3_128;
 use super::rows::{Rows, UNLABELLED};
 use super::{CHUNK, Watcher, interrupted};
 use crate::Result;
+use crate::data::normalise::normalise;
 
 /// Examples that are kept of each finding.
 pub(super) const EXAMPLES: usize = 3;
 /// Between a text and its second text.
 const SEPARATOR: char = '\u{1f}';
-
-/// Letters and digits in lower case, nothing else; the trimmed text if it has none. Added to `out`; returns whether there were any.
-pub(super) fn normalise(text: &str, out: &mut String) -> bool {
-    let before = out.len();
-    for c in text.chars() {
-        if c.is_ascii() {
-            if c.is_ascii_alphanumeric() {
-                out.push(c.to_ascii_lowercase());
-            }
-        } else if c.is_alphanumeric() {
-            out.extend(c.to_lowercase());
-        }
-    }
-    let any = out.len() > before;
-    if !any {
-        out.push_str(text.trim());
-    }
-    any
-}
 
 /// The normalised form of a row; returns whether it has a letter or a digit.
 pub(super) fn normalise_row((text, pair): (&str, Option<&str>), out: &mut String) -> bool {

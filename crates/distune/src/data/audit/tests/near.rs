@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::data::audit::near::{Orders, Pair, search, shingles_of, similar};
-use crate::data::audit::same::{Keys, normalise};
+use crate::data::audit::same::Keys;
+use crate::data::normalise::normalise;
 
 /// The shingles of a text as they are, straight from the definition.
 fn shingles(text: &str) -> HashSet<Vec<char>> {

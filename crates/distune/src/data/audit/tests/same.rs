@@ -1,7 +1,7 @@
 //! Equal texts, labels and classes.
 
 use super::*;
-use crate::data::audit::same::normalise;
+use crate::data::normalise::normalise;
 
 fn normalised(text: &str) -> String {
     let mut out = String::new();

@@ -21,9 +21,9 @@ pub(crate) struct ColumnArgs {
     /// Leave out rows that cannot be read, and list them, instead of stopping
     #[arg(long)]
     skip_bad: bool,
-    /// What to take of a treebank of bracketed trees; phrases are for training alone
-    #[arg(long, value_enum, default_value_t = TreesChoice::Sentences)]
-    trees: TreesChoice,
+    /// What to take of a treebank of bracketed trees; phrases are for training alone [default: sentences]
+    #[arg(long, value_enum)]
+    trees: Option<TreesChoice>,
 }
 
 /// What `--trees` takes.
@@ -41,18 +41,23 @@ enum TreesChoice {
 
 impl ColumnArgs {
     pub(crate) fn resolve(&self) -> Columns {
+        self.over(Columns::default())
+    }
+
+    /// What the options say, and for the rest what `base` says.
+    pub(crate) fn over(&self, base: Columns) -> Columns {
         use TreesChoice as T;
-        let trees = Trees {
-            phrases: matches!(self.trees, T::Phrases | T::Phrases5),
-            five_classes: matches!(self.trees, T::Sentences5 | T::Phrases5),
-        };
+        let trees = self.trees.map(|choice| Trees {
+            phrases: matches!(choice, T::Phrases | T::Phrases5),
+            five_classes: matches!(choice, T::Sentences5 | T::Phrases5),
+        });
         Columns {
-            text: self.text_column.clone(),
-            label: self.label_column.clone(),
-            pair: self.pair_column.clone(),
-            group: self.group_column.clone(),
-            skip_bad: self.skip_bad,
-            trees,
+            text: self.text_column.clone().or(base.text),
+            label: self.label_column.clone().or(base.label),
+            pair: self.pair_column.clone().or(base.pair),
+            group: self.group_column.clone().or(base.group),
+            skip_bad: self.skip_bad || base.skip_bad,
+            trees: trees.unwrap_or(base.trees),
         }
     }
 }

@@ -48,19 +48,21 @@ struct Common {
     /// Threads to compute with [default: one for each core]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// What the operands of linear layers are rounded to; sums and all else are f32
-    #[arg(long, global = true, value_enum, default_value_t = PrecisionChoice::Auto)]
-    precision: PrecisionChoice,
+    /// What the operands of linear layers are rounded to; sums and all else are f32 [default: auto]
+    #[arg(long, global = true, value_enum)]
+    precision: Option<PrecisionChoice>,
 }
 
 impl Common {
     /// The precision of the linear layers.
     fn precision(&self) -> Precision {
-        match self.precision {
-            PrecisionChoice::F32 => Precision::F32,
-            PrecisionChoice::Bf16 => Precision::Bf16,
-            PrecisionChoice::Auto => Precision::fastest(),
-        }
+        self.precision_over(None)
+    }
+
+    /// As [`Self::precision`]; without the option, what a recipe says.
+    fn precision_over(&self, recipe: Option<&str>) -> Precision {
+        let said = recipe.and_then(|name| PrecisionChoice::from_str(name, true).ok());
+        self.precision.or(said).unwrap_or(PrecisionChoice::Auto).resolve()
     }
 }
 
@@ -71,6 +73,16 @@ enum PrecisionChoice {
     Auto,
     Bf16,
     F32,
+}
+
+impl PrecisionChoice {
+    fn resolve(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+            Self::Auto => Precision::fastest(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::engine::Precision;
 use crate::eval::Evaluation;
 use crate::model::{Model, save};
-use crate::train::{Outcome, Recipe};
+use crate::train::{Outcome, RecipeFile};
 use crate::{Error, Result};
 
 /// Classes of a confusion matrix that is written, at most.
@@ -124,14 +123,8 @@ pub struct Run<'a> {
     pub model: &'a Model,
     /// The tokenizer's files.
     pub tokenizer: &'a [(String, Vec<u8>)],
-    /// All settings.
-    pub recipe: &'a Recipe,
-    /// The model that was started from, as it was named.
-    pub base_model: &'a str,
-    /// The data, as it was named.
-    pub data: &'a str,
-    /// The precision of the linear layers.
-    pub precision: Precision,
+    /// All settings, as they were used.
+    pub settings: &'a RecipeFile,
     /// Rows trained on.
     pub train_rows: usize,
     /// Steps and epochs.
@@ -147,15 +140,7 @@ impl Run<'_> {
     /// [`Error::File`] when one cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         save(directory, self.model, self.tokenizer)?;
-        let [model, data, precision] =
-            [self.base_model, self.data, &self.precision.to_string()].map(|text| json!(text));
-        let mut recipe =
-            Map::from_iter([("model".into(), model), ("data".into(), data), ("precision".into(), precision)]);
-        if let Ok(Value::Object(settings)) = serde_json::to_value(self.recipe) {
-            recipe.extend(settings);
-        }
-        let toml = toml::to_string(&recipe).map_err(|e| Error::file(&directory.join("recipe.toml"), e, ""))?;
-        crate::model::write(&directory.join("recipe.toml"), toml.as_bytes())?;
+        crate::model::write(&directory.join("recipe.toml"), self.settings.to_toml()?.as_bytes())?;
         write_json(directory, "train_results.json", &self.train_results())?;
         write_json(directory, "eval_results.json", &self.eval_results())?;
         write_json(directory, "trainer_state.json", &self.trainer_state())
@@ -163,7 +148,7 @@ impl Run<'_> {
 
     /// Names as Transformers' Trainer writes them.
     fn train_results(&self) -> Value {
-        let (outcome, epochs) = (self.outcome, self.recipe.num_train_epochs);
+        let (outcome, epochs) = (self.outcome, self.settings.recipe.num_train_epochs);
         let (rows, seconds) = (self.train_rows * epochs, outcome.train_seconds);
         let loss = outcome.epochs.iter().map(|e| e.train_loss).sum::<f64>() / epochs as f64;
         json!({
@@ -207,15 +192,15 @@ impl Run<'_> {
             "best_global_step": best.map(|e| e.step),
             "best_metric": best.map(|e| e.validation.metrics.micro_f1),
             "best_model_checkpoint": null,
-            "epoch": self.recipe.num_train_epochs as f64,
+            "epoch": self.settings.recipe.num_train_epochs as f64,
             "global_step": outcome.steps.len(),
             "is_local_process_zero": true,
             "is_world_process_zero": true,
             "log_history": log,
             "logging_steps": LOGGING_STEPS,
             "max_steps": outcome.steps.len(),
-            "num_train_epochs": self.recipe.num_train_epochs,
-            "train_batch_size": self.recipe.per_device_train_batch_size,
+            "num_train_epochs": self.settings.recipe.num_train_epochs,
+            "train_batch_size": self.settings.recipe.per_device_train_batch_size,
         })
     }
 }

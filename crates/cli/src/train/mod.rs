@@ -13,7 +13,7 @@ use distune::engine::Cpu;
 use distune::eval::evaluate;
 use distune::model::{Architecture, Config, Model, ModelFiles, ProblemType};
 use distune::run::{Run, RunDirectory};
-use distune::train::{CacheLimits, Recipe, Storage, frozen_hash, parts};
+use distune::train::{CacheLimits, RecipeFile, Storage, frozen_hash, parts};
 use distune::{Error, Result};
 
 use self::recipe::RecipeArgs;
@@ -28,14 +28,19 @@ const LABELS_SHOWN: usize = 20;
 /// Fine-tune a model on labelled texts; without arguments, the bundled encoder on the bundled movie reviews
 #[derive(Args, Debug)]
 pub(crate) struct TrainArgs {
+    /// Recipe: a TOML file of settings, such as the recipe.toml of a run; options win over it
+    #[arg(value_name = "RECIPE")]
+    recipe_file: Option<PathBuf>,
     /// "bundled", a directory with config.json, tokenizer.json and model.safetensors, or a name of the Hugging Face hub,
     /// such as distilbert-base-uncased or ORG/NAME@REVISION
-    #[arg(long, short, default_value = sources::BUNDLED)]
-    model: String,
+    /// [default: bundled]
+    #[arg(long, short)]
+    model: Option<String>,
     /// "reviews", a directory with train, validation (or dev) and test files (.tsv, .csv, .jsonl, .parquet, also .gz or .zst), one
     /// such file, which is split, "-" for standard input, or a name of the Hugging Face hub, such as stanfordnlp/sst2 or
     /// nyu-mll/glue:sst2. Several: files that are read as one
-    #[arg(long, short, default_value = sources::REVIEWS)]
+    /// [default: reviews]
+    #[arg(long, short)]
     data: Vec<String>,
     #[command(flatten)]
     columns: ColumnArgs,
@@ -55,24 +60,46 @@ pub(crate) struct TrainArgs {
     recipe: RecipeArgs,
 }
 
+impl TrainArgs {
+    /// What the options say, for the rest what the recipe file says, and for the rest what is recommended.
+    fn settings(&self) -> Result<RecipeFile> {
+        let file = self.recipe_file.as_deref().map_or_else(|| Ok(RecipeFile::default()), RecipeFile::read)?;
+        let data = if self.data.is_empty() { file.data } else { self.data.clone() };
+        let model = self.model.clone().or(file.model);
+        Ok(RecipeFile {
+            model: model.or_else(|| Some(sources::BUNDLED.to_owned())),
+            data: if data.is_empty() { vec![sources::REVIEWS.to_owned()] } else { data },
+            precision: file.precision,
+            new_head: self.new_head || file.new_head,
+            columns: self.columns.over(file.columns),
+            recipe: self.recipe.over(file.recipe)?,
+        })
+    }
+}
+
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     // cheapest checks first
-    let output = args.output.clone().unwrap_or_else(|| next_free(&args.data[0]));
+    let mut settings = args.settings()?;
+    let precision = common.precision_over(settings.precision.as_deref());
+    settings.precision = Some(precision.to_string());
+    let (model_name, data_names) = (settings.model.clone().unwrap_or_default(), settings.data.clone());
+    let output = args.output.clone().unwrap_or_else(|| next_free(&data_names[0]));
     let directory = RunDirectory::create(&output, args.overwrite)?;
     stop::unfinished(Some(directory.path().to_owned()));
-    let mut files = sources::model(&args.model, common)?;
+    let mut files = sources::model(&model_name, common)?;
     let config = Config::from_json(&files.file("config.json"), &files.config)?;
     sources::notes(&files, &config).iter().for_each(|text| note(common, text));
-    let recipe = args.recipe.resolve(&config)?;
-    let splits = sources::splits(&args.data, &args.columns.resolve(), common)?;
+    args.recipe.fit(&mut settings.recipe, &config)?;
+    let recipe = &settings.recipe;
+    let splits = sources::splits(&data_names, &settings.columns, common)?;
     let splits = splits.complete(recipe.select_on, recipe.seed);
     splits.notes.iter().for_each(|text| note(common, text));
     distune::data::audit::quick_check(&splits).iter().for_each(|text| note(common, text));
 
-    let (model, labels) = model_for(args, &files, &config, &splits, &recipe, common)?;
+    let (model, labels) = model_for(&settings, &files, &config, &splits, common)?;
     files.forget_weights();
     let (Some(train), Some(validation)) = (splits.train, splits.validation) else {
-        bail!(no_validation(Path::new(&args.data[0])));
+        bail!(no_validation(Path::new(&data_names[0])));
     };
     if !train.pairs.is_empty() && config.architecture != Architecture::DistilBert {
         note(
@@ -93,11 +120,11 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         examples.into_iter().for_each(|rows| note(common, format!("{name:<10} {:>9} rows", thousands(rows.len()))));
     }
 
-    note(common, format!("Linear layers in {}, {} threads.", common.precision(), rayon::current_num_threads()));
+    note(common, format!("Linear layers in {}, {} threads.", precision, rayon::current_num_threads()));
     let depth = model.config.n_layers;
     show_parts(common, &parts(&model.weights, recipe.unfreeze, depth))?;
     let before = frozen_hash(&model.weights, recipe.unfreeze, depth);
-    let mut engine = Cpu::for_training(model, recipe.unfreeze, common.precision());
+    let mut engine = Cpu::for_training(model, recipe.unfreeze, precision);
     let cache = CacheLimits { limit: args.cache_limit.as_u64(), memory: memory::available() / 4 };
     if recipe.cache_frozen && recipe.num_train_epochs > 1 && recipe.unfreeze.frozen_blocks(depth) > 0 {
         let limit = args.cache_limit.display().si();
@@ -106,7 +133,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     // temporary files lie beside the run that is being written
     let storage = Storage { directory: directory.path().to_owned(), cache };
     let mut watcher = Watcher::new(common, tokenizer.max_length());
-    let outcome = distune::train::train(&mut engine, &train, &validation, &recipe, &storage, &mut watcher)?;
+    let outcome = distune::train::train(&mut engine, &train, &validation, recipe, &storage, &mut watcher)?;
     let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;
     watcher.progress.finish();
 
@@ -118,10 +145,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let run = Run {
         model: &model,
         tokenizer: &files.tokenizer,
-        recipe: &recipe,
-        base_model: &args.model,
-        data: &args.data.join(" "),
-        precision: common.precision(),
+        settings: &settings,
         train_rows: train.len(),
         outcome: &outcome,
         test: test.as_ref(),
@@ -159,16 +183,15 @@ fn next_free(data: &str) -> PathBuf {
 
 /// The model to start from: with its own head if that has been trained for these labels, else with a new one.
 fn model_for(
-    args: &TrainArgs,
+    settings: &RecipeFile,
     files: &ModelFiles,
     config: &Config,
     splits: &Splits,
-    recipe: &Recipe,
     common: &Common,
 ) -> Result<(Model, LabelMap)> {
     let tables: Vec<&Table> = splits.train.iter().collect();
-    let fresh = sources::class_names(&args.data[0], &tables)?;
-    if !args.new_head && Model::has_head(files)? {
+    let fresh = sources::class_names(&settings.data[0], &tables)?;
+    if !settings.new_head && Model::has_head(files)? {
         let own = LabelMap::of_model(config);
         if fresh.problem() == own.problem() && fresh.names().iter().all(|name| own.id(name).is_some()) {
             let pairs: Vec<String> = fresh.names().iter().map(|name| named_alike(name, &own)).collect();
@@ -182,7 +205,7 @@ fn model_for(
     }
     let several = if fresh.problem() == ProblemType::MultiLabel { ", any number of them a row" } else { "" };
     note(common, format!("New head for the labels {}{several}.", shown(&fresh)));
-    Ok((Model::load_with_new_head(files, &fresh, recipe.seed)?, fresh))
+    Ok((Model::load_with_new_head(files, &fresh, settings.recipe.seed)?, fresh))
 }
 
 /// The names of the classes, of many the first ones.

@@ -8,7 +8,7 @@ use distune::data::SelectOn;
 use distune::model::Config;
 use distune::train::{ClassWeights, Optimizer, Recipe, Unfreeze};
 
-/// Changes to the recommended recipe.
+/// Changes to the recipe of a file, or else to the recommended one.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Recipe")]
 pub(super) struct RecipeArgs {
@@ -95,8 +95,16 @@ fn optimizer(name: &str) -> Result<Optimizer, String> {
 }
 
 impl RecipeArgs {
-    pub(super) fn resolve(&self, config: &Config) -> Result<Recipe> {
-        let r = Recipe::recommended();
+    /// Fits a recipe to a model: without `--max-length`, texts are no longer than the model's positions.
+    pub(super) fn fit(&self, recipe: &mut Recipe, config: &Config) -> Result<()> {
+        if self.max_length.is_none() {
+            recipe.max_seq_length = recipe.max_seq_length.min(config.max_position_embeddings);
+        }
+        recipe.unfreeze.check(config.n_layers)
+    }
+
+    /// What the options say, and for the rest what `r` says.
+    pub(super) fn over(&self, r: Recipe) -> Result<Recipe> {
         let recipe = Recipe {
             unfreeze: self.unfreeze.unwrap_or(r.unfreeze),
             cache_frozen: r.cache_frozen && !self.no_cache,
@@ -113,13 +121,12 @@ impl RecipeArgs {
             class_weights: self.class_weights.as_deref().map_or(Ok(r.class_weights), class_weights)?,
             r_drop: self.r_drop.unwrap_or(r.r_drop),
             layer_decay: self.layer_decay.unwrap_or(r.layer_decay),
-            max_seq_length: self.max_length.unwrap_or(r.max_seq_length.min(config.max_position_embeddings)),
+            max_seq_length: self.max_length.unwrap_or(r.max_seq_length),
             select_on: self.select_on.map_or(r.select_on, SelectOn::from),
             seed: self.seed.unwrap_or(r.seed),
             ..r
         };
         recipe.check()?;
-        recipe.unfreeze.check(config.n_layers)?;
         Ok(recipe)
     }
 }

@@ -8,6 +8,7 @@
 //! - `tasks.rs`: several labels a row, pairs of texts, class weights, many classes
 //! - `splits.rs`: what is held out, `data split`, `data convert` and `data sample`
 //! - `train.rs`: what a training writes, and that it loads again
+//! - `recipes.rs`: recipe files
 //! - `reproducible.rs`: seeds, threads, frozen tensors
 //! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
@@ -31,6 +32,7 @@ mod hub_server;
 #[cfg(unix)]
 mod interrupt;
 mod predict;
+mod recipes;
 mod reproducible;
 mod splits;
 mod support;

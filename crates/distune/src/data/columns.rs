@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Trees, quoted};
 use crate::{Error, Result};
 
@@ -29,15 +31,20 @@ pub(super) fn means_label(name: &str) -> bool {
 }
 
 /// Which columns hold text and label, where `None` is guessed from the header, and which rows are taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Columns {
     /// Name of the text column.
+    #[serde(rename = "text_column", skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Name of the label column.
+    #[serde(rename = "label_column", skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Name of the column with the second text of a pair; guessed only together with the text column.
+    #[serde(rename = "pair_column", skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,
     /// Name of the column whose rows of one value a split keeps together; none unless it is named.
+    #[serde(rename = "group_column", skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Whether rows that cannot be used are left out and listed in [`super::Table::skipped`], instead of being an error.
     pub skip_bad: bool,

@@ -5,6 +5,7 @@ mod class_weights;
 mod estimate;
 mod freeze;
 mod recipe;
+mod recipe_file;
 mod schedule;
 
 use std::fs::File;
@@ -24,6 +25,7 @@ pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
 pub use freeze::{Part, Unfreeze, frozen_hash, parts};
 pub use recipe::{Optimizer, Recipe};
+pub use recipe_file::RecipeFile;
 pub use schedule::LinearSchedule;
 
 use cache::FrozenCache;

@@ -23,7 +23,7 @@ pub enum Optimizer {
 ///
 /// The [`Default`] is theirs; [`Recipe::recommended`] is what the program uses when nothing is said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Recipe {
     /// What trains.
     pub unfreeze: Unfreeze,

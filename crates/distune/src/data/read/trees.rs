@@ -1,6 +1,7 @@
 //! The original Stanford Sentiment Treebank: a bracketed tree a line, `(3 (2 It) (4 (2 's) (4 good)))`, with a label from 0 to 4
 //! for each phrase.
 
+use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader};
 
 use super::Table;
@@ -15,12 +16,38 @@ const FIVE: [&str; 5] = ["very negative", "negative", "neutral", "positive", "ve
 const TWO: [Option<&str>; 5] = [Some("negative"), Some("negative"), None, Some("positive"), Some("positive")];
 
 /// What is taken of a treebank.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Trees {
     /// Every phrase that has a label, not only whole sentences.
     pub phrases: bool,
     /// The five classes, not positive and negative alone.
     pub five_classes: bool,
+}
+
+impl Trees {
+    /// All choices with their names.
+    const NAMES: [(&'static str, Self); 4] = [
+        ("sentences", Self { phrases: false, five_classes: false }),
+        ("phrases", Self { phrases: true, five_classes: false }),
+        ("sentences5", Self { phrases: false, five_classes: true }),
+        ("phrases5", Self { phrases: true, five_classes: true }),
+    ];
+}
+
+impl TryFrom<String> for Trees {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, trees)| *trees);
+        found.ok_or_else(|| "expected sentences, phrases, sentences5 or phrases5".to_owned())
+    }
+}
+
+impl From<Trees> for String {
+    fn from(trees: Trees) -> Self {
+        Trees::NAMES.iter().find(|(_, known)| *known == trees).map_or("", |(name, _)| name).to_owned()
+    }
 }
 
 /// Reads a tree a line.

@@ -12,7 +12,7 @@ use distune::model::forward::forward;
 use distune::model::weights::{Group, Parameters, Weights};
 use distune::model::{Config, Model};
 use distune::tokenize::Tokenizer;
-use distune::train::{LinearSchedule, Unfreeze};
+use distune::train::{Schedule, Unfreeze};
 use distune_kernels::{Decay, LossOptions, Precision, Targets, loss};
 use support::*;
 
@@ -115,7 +115,7 @@ fn ten_optimizer_steps() {
     let want = &json(&fixture("tiny/cases.json"))["ten_steps"];
     let (sequences, labels) = tiny_cases();
     let mut engine = Cpu::for_training(tiny(), Unfreeze::Blocks(3), Precision::F32);
-    let schedule = LinearSchedule { peak: 5e-3, warmup_steps: 2, total_steps: 10 };
+    let schedule = Schedule::linear(5e-3, 2, 10);
     for step in 0..10 {
         let rows: Vec<usize> = floats(&want["batches"][step]).into_iter().map(|x| x as usize).collect();
         let batch = Batch::new(rows.iter().map(|&r| sequences[r].as_slice()));
@@ -173,7 +173,7 @@ fn training_curve(precision: Precision) -> (Vec<f64>, [Vec<f32>; 2]) {
     let model = Model { config: without_dropout(&model.config), ..model };
     let mut engine = Cpu::for_training(model, Unfreeze::Blocks(6), precision);
     let before = engine.logits(&validation).to_vec();
-    let schedule = LinearSchedule { peak: 1e-4, warmup_steps: 6, total_steps: 60 };
+    let schedule = Schedule::linear(1e-4, 6, 60);
     let losses = (0..60).map(|step| {
         let rows = step * 16..step * 16 + 16;
         let (batch, classes) = (batch(&train[rows.clone()]), Targets::Classes(&labels[rows]));

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use distune::Result;
 use distune::data::SelectOn;
 use distune::model::Config;
-use distune::train::{ClassWeights, Optimizer, Recipe, Unfreeze};
+use distune::train::{ClassWeights, Optimizer, Recipe, Scheduler, Unfreeze};
 
 /// Changes to the recipe of a file, or else to the recommended one.
 #[derive(Args, Debug)]
@@ -33,6 +33,12 @@ pub(super) struct RecipeArgs {
     /// Peak learning rate [default: 1e-4]
     #[arg(long, value_name = "X")]
     learning_rate: Option<f64>,
+    /// Course of the learning rate: linear, cosine, polynomial, constant, constant_with_warmup or one_cycle [default: linear]
+    #[arg(long, value_name = "NAME", value_parser = scheduler)]
+    lr_scheduler: Option<Scheduler>,
+    /// Power of a polynomial schedule [default: 1]
+    #[arg(long, value_name = "X")]
+    lr_power: Option<f64>,
     /// Steps of linear warmup; below 1, a share of all steps [default: 0.06]
     #[arg(long, value_name = "X")]
     warmup_steps: Option<f64>,
@@ -94,6 +100,11 @@ fn optimizer(name: &str) -> Result<Optimizer, String> {
     }
 }
 
+fn scheduler(name: &str) -> Result<Scheduler, String> {
+    let found = Scheduler::NAMES.iter().find(|(known, _)| *known == name).map(|(_, scheduler)| *scheduler);
+    found.ok_or_else(|| format!("expected {}", Scheduler::NAMES.map(|(known, _)| known).join(", ")))
+}
+
 impl RecipeArgs {
     /// Fits a recipe to a model: without `--max-length`, texts are no longer than the model's positions.
     pub(super) fn fit(&self, recipe: &mut Recipe, config: &Config) -> Result<()> {
@@ -113,6 +124,8 @@ impl RecipeArgs {
             gradient_accumulation_steps: self.gradient_accumulation_steps.unwrap_or(r.gradient_accumulation_steps),
             max_batch_tokens: self.max_batch_tokens.unwrap_or(r.max_batch_tokens),
             learning_rate: self.learning_rate.unwrap_or(r.learning_rate),
+            lr_scheduler_type: self.lr_scheduler.unwrap_or(r.lr_scheduler_type),
+            lr_power: self.lr_power.unwrap_or(r.lr_power),
             warmup_steps: self.warmup_steps.unwrap_or(r.warmup_steps),
             weight_decay: self.weight_decay.unwrap_or(r.weight_decay),
             optim: self.optimizer.unwrap_or(r.optim),

@@ -26,7 +26,7 @@ pub use estimate::TrainingMemory;
 pub use freeze::{Part, Unfreeze, frozen_hash, parts};
 pub use recipe::{Optimizer, Recipe};
 pub use recipe_file::RecipeFile;
-pub use schedule::LinearSchedule;
+pub use schedule::{Schedule, Scheduler};
 
 use cache::FrozenCache;
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Batch, SelectOn};
 use crate::engine::StepOptions;
-use crate::train::{ClassWeights, LinearSchedule, Unfreeze};
+use crate::train::{ClassWeights, Schedule, Scheduler, Unfreeze};
 use crate::{Error, Result};
 
 /// The optimizer.
@@ -41,6 +41,10 @@ pub struct Recipe {
     pub max_batch_tokens: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// The course of the learning rate.
+    pub lr_scheduler_type: Scheduler,
+    /// Power of a polynomial schedule.
+    pub lr_power: f64,
     /// Steps of linear warmup; below 1, a share of all steps.
     pub warmup_steps: f64,
     /// Weight decay, on everything but biases and layer norms.
@@ -81,6 +85,8 @@ impl Default for Recipe {
             gradient_accumulation_steps: 1,
             max_batch_tokens: 4096,
             learning_rate: 5e-5,
+            lr_scheduler_type: Scheduler::Linear,
+            lr_power: 1.0,
             warmup_steps: 0.0,
             weight_decay: 0.0,
             optim: Optimizer::AdamW,
@@ -136,6 +142,12 @@ impl Recipe {
             at_least("max_batch_tokens", 1, self.max_batch_tokens),
             at_least("max_seq_length", 3, self.max_seq_length),
             number("learning_rate", positive(self.learning_rate), "a number above 0", self.learning_rate),
+            number(
+                "lr_power",
+                positive(self.lr_power) && (self.lr_power == 1.0 || self.lr_scheduler_type == Scheduler::Polynomial),
+                "a number above 0, and 1 unless lr_scheduler_type is polynomial",
+                self.lr_power,
+            ),
             number("warmup_steps", not_negative(self.warmup_steps), "0 or more", self.warmup_steps),
             number("weight_decay", not_negative(self.weight_decay), "0 or more", self.weight_decay),
             number("adam_beta1", below_1(self.adam_beta1), "0 or more and below 1", self.adam_beta1),
@@ -185,13 +197,17 @@ impl Recipe {
     }
 
     /// The learning rates of a training on `rows` rows.
-    pub fn schedule(&self, rows: usize) -> LinearSchedule {
+    pub fn schedule(&self, rows: usize) -> Schedule {
         let total_steps = self.steps_per_epoch(rows) * self.num_train_epochs;
         let warmup =
             if self.warmup_steps < 1.0 { (self.warmup_steps * total_steps as f64).ceil() } else { self.warmup_steps };
         // the first step of a warmup has learning rate zero; a training is never that step alone
         let warmup_steps = (warmup as usize).min(total_steps.saturating_sub(1));
-        LinearSchedule { peak: self.learning_rate, warmup_steps, total_steps }
+        Schedule {
+            scheduler: self.lr_scheduler_type,
+            power: self.lr_power,
+            ..Schedule::linear(self.learning_rate, warmup_steps, total_steps)
+        }
     }
 
     /// What an engine needs of it, but for class weights, which only the rows can tell.
@@ -223,14 +239,14 @@ mod tests {
     use super::*;
 
     /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
-    /// `max_batch_tokens`, `class_weights`, `r_drop`, `layer_decay` and `select_on` are ours.
+    /// `max_batch_tokens`, `class_weights`, `lr_power`, `r_drop`, `layer_decay` and `select_on` are ours.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
         let theirs = serde_json::json!({
             "unfreeze": "all", "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
-            "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
+            "lr_scheduler_type": "linear", "lr_power": 1.0, "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
             "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "class_weights": "none",
             "r_drop": 0.0, "layer_decay": 1.0, "max_seq_length": 128, "select_on": "auto", "seed": 42,
         });

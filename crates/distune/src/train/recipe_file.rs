@@ -10,7 +10,8 @@ use crate::train::Recipe;
 use crate::{Error, Result};
 
 /// What keys are called in older versions of Transformers or on the command line, and in a recipe.
-const ALIASES: [(&str, &str); 7] = [
+const ALIASES: [(&str, &str); 8] = [
+    ("lr_scheduler", "lr_scheduler_type"),
     ("warmup_ratio", "warmup_steps"),
     ("epochs", "num_train_epochs"),
     ("batch_size", "per_device_train_batch_size"),

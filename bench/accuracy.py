@@ -38,9 +38,9 @@ for seed in seeds:
         done = subprocess.run([*command, "--output", f"{directory}/run", *arguments], check=True, stdout=subprocess.PIPE)
         seconds = time.time() - start
     lines = [json.loads(line) for line in done.stdout.decode().splitlines()]
-    result, last = lines[-1], [line for line in lines if line["event"] == "epoch"][-1]
+    result, last = lines[-1], [line for line in lines if line["event"] == "evaluation"][-1]
     row = [last["validation"]["metrics"]["accuracy"], result["eval_accuracy"], result.get("test_accuracy", float("nan")), result["train_seconds"], seconds]
     rows.append(row)
-    print(f"| {seed} | {result['best_epoch']} | {row[0]:.2%} | {row[1]:.2%} | {test(row[2])} | {row[3]:.0f} s | {row[4]:.0f} s |", flush=True)
+    print(f"| {seed} | {result['best_epoch']:g} | {row[0]:.2%} | {row[1]:.2%} | {test(row[2])} | {row[3]:.0f} s | {row[4]:.0f} s |", flush=True)
 mean = [statistics.mean(column) for column in zip(*rows)]
 print(f"| mean | | {mean[0]:.2%} | {mean[1]:.2%} | {test(mean[2])} | {mean[3]:.0f} s | {mean[4]:.0f} s |")

@@ -112,7 +112,7 @@ def ours(directory, model, what, name, steps, options):
     command = [DISTUNE, "train", "--json", "--quiet", "--model", model, "--data", directory / name, "--select-on", "dev", "--new-head",
                "--overwrite", "--output", directory / "run", "--epochs", epochs, *options]
     lines = [json.loads(line) for line in run([sys.executable, "-c", MEASURE, *command])]
-    seconds = [line["seconds"] for line in lines if line.get("event") == "epoch"]
+    seconds = [line["seconds"] for line in lines if line.get("event") == "evaluation"]
     return {"samples_per_s": (steps + 2) * 32 / statistics.median(seconds[1:]), "peak_mb": lines[-1]["peak_mb"]}
 
 

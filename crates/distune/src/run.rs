@@ -148,23 +148,24 @@ impl Run<'_> {
 
     /// Names as Transformers' Trainer writes them.
     fn train_results(&self) -> Value {
-        let (outcome, epochs) = (self.outcome, self.settings.recipe.num_train_epochs);
-        let (rows, seconds) = (self.train_rows * epochs, outcome.train_seconds);
-        let loss = outcome.epochs.iter().map(|e| e.train_loss).sum::<f64>() / epochs as f64;
+        let (outcome, seconds) = (self.outcome, self.outcome.train_seconds);
+        let rows = outcome.epochs() * self.train_rows as f64;
+        let loss = outcome.steps.iter().map(|step| step.loss).sum::<f64>() / outcome.steps.len() as f64;
         json!({
-            "epoch": epochs,
+            "epoch": outcome.epochs(),
             "train_loss": loss,
             "train_runtime": seconds,
             "train_samples": self.train_rows,
-            "train_samples_per_second": rows as f64 / seconds,
+            "train_samples_per_second": rows / seconds,
             "train_steps_per_second": outcome.steps.len() as f64 / seconds,
         })
     }
 
-    /// The best epoch on validation (`eval_`) and test (`test_`).
+    /// The best weights on validation (`eval_`) and test (`test_`).
     fn eval_results(&self) -> Value {
-        let mut results = Map::from_iter([("epoch".to_owned(), json!(self.outcome.best_epoch))]);
-        if let Some(best) = self.outcome.epochs.iter().find(|e| e.epoch == self.outcome.best_epoch) {
+        let mut results = Map::new();
+        if let Some(best) = self.outcome.best() {
+            results.insert("epoch".into(), json!(best.epoch));
             results.extend(evaluation_results("eval", &best.validation));
         }
         if let Some(test) = self.test {
@@ -180,27 +181,27 @@ impl Run<'_> {
             if record.step % LOGGING_STEPS == 0 || record.step == 1 {
                 log.push(json!(record));
             }
-            if let Some(epoch) = outcome.epochs.iter().find(|e| e.step == record.step) {
-                let mut entry = Map::from_iter([("epoch".to_owned(), json!(epoch.epoch as f64))]);
-                entry.extend(evaluation_results("eval", &epoch.validation));
-                entry.insert("step".into(), json!(epoch.step));
+            if let Some(judged) = outcome.evaluations.iter().find(|e| e.step == record.step) {
+                let mut entry = Map::from_iter([("epoch".to_owned(), json!(judged.epoch))]);
+                entry.extend(evaluation_results("eval", &judged.validation));
+                entry.insert("step".into(), json!(judged.step));
                 log.push(Value::Object(entry));
             }
         }
-        let best = outcome.epochs.iter().find(|e| e.epoch == outcome.best_epoch);
+        let (best, recipe) = (outcome.best(), &self.settings.recipe);
         json!({
             "best_global_step": best.map(|e| e.step),
-            "best_metric": best.map(|e| e.validation.metrics.micro_f1),
+            "best_metric": best.map(|e| recipe.metric_for_best_model.of(&e.validation)),
             "best_model_checkpoint": null,
-            "epoch": self.settings.recipe.num_train_epochs as f64,
+            "epoch": outcome.epochs(),
             "global_step": outcome.steps.len(),
             "is_local_process_zero": true,
             "is_world_process_zero": true,
             "log_history": log,
             "logging_steps": LOGGING_STEPS,
-            "max_steps": outcome.steps.len(),
-            "num_train_epochs": self.settings.recipe.num_train_epochs,
-            "train_batch_size": self.settings.recipe.per_device_train_batch_size,
+            "max_steps": recipe.schedule(self.train_rows).total_steps,
+            "num_train_epochs": recipe.num_train_epochs,
+            "train_batch_size": recipe.per_device_train_batch_size,
         })
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use distune::Result;
 use distune::data::SelectOn;
 use distune::model::Config;
-use distune::train::{ClassWeights, Optimizer, Recipe, Scheduler, Unfreeze};
+use distune::train::{ClassWeights, Metric, Optimizer, Recipe, Scheduler, Unfreeze};
 
 /// Changes to the recipe of a file, or else to the recommended one.
 #[derive(Args, Debug)]
@@ -69,6 +69,21 @@ pub(super) struct RecipeArgs {
     /// Rows by which the best epoch is selected, where there are train and dev rows but no test rows [default: held-out]
     #[arg(long, value_enum)]
     select_on: Option<SelectOnChoice>,
+    /// Steps of the whole training, instead of --epochs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    max_steps: Option<i64>,
+    /// Steps between two evaluations of the validation rows [default: one after each epoch]
+    #[arg(long, value_name = "N")]
+    eval_steps: Option<usize>,
+    /// What selects the best weights: micro_f1 (with one label a row, the accuracy), macro_f1, accuracy or loss [default: micro_f1]
+    #[arg(long, value_name = "NAME", value_parser = metric)]
+    metric_for_best_model: Option<Metric>,
+    /// End the training when the metric has not risen for N evaluations
+    #[arg(long, value_name = "N")]
+    early_stopping_patience: Option<usize>,
+    /// By how much the metric must rise to count [default: 0]
+    #[arg(long, value_name = "X")]
+    early_stopping_threshold: Option<f64>,
     /// Seed of the new head, the shuffling, the dropout and a split of the rows [default: 42]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -92,17 +107,23 @@ impl From<SelectOnChoice> for SelectOn {
     }
 }
 
+/// The value of a name in a list of all.
+fn named<T: Copy>(all: &[(&str, T)], name: &str) -> Result<T, String> {
+    let names: Vec<&str> = all.iter().map(|(known, _)| *known).collect();
+    let found = all.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    found.ok_or_else(|| format!("expected {}", names.join(", ")))
+}
+
 fn optimizer(name: &str) -> Result<Optimizer, String> {
-    match name {
-        "adamw" => Ok(Optimizer::AdamW),
-        "adam" => Ok(Optimizer::Adam),
-        _ => Err("expected adamw or adam".into()),
-    }
+    named(&[("adamw", Optimizer::AdamW), ("adam", Optimizer::Adam)], name)
 }
 
 fn scheduler(name: &str) -> Result<Scheduler, String> {
-    let found = Scheduler::NAMES.iter().find(|(known, _)| *known == name).map(|(_, scheduler)| *scheduler);
-    found.ok_or_else(|| format!("expected {}", Scheduler::NAMES.map(|(known, _)| known).join(", ")))
+    named(&Scheduler::NAMES, name)
+}
+
+fn metric(name: &str) -> Result<Metric, String> {
+    named(&Metric::NAMES, name)
 }
 
 impl RecipeArgs {
@@ -136,6 +157,11 @@ impl RecipeArgs {
             layer_decay: self.layer_decay.unwrap_or(r.layer_decay),
             max_seq_length: self.max_length.unwrap_or(r.max_seq_length),
             select_on: self.select_on.map_or(r.select_on, SelectOn::from),
+            max_steps: self.max_steps.unwrap_or(r.max_steps),
+            eval_steps: self.eval_steps.unwrap_or(r.eval_steps),
+            metric_for_best_model: self.metric_for_best_model.unwrap_or(r.metric_for_best_model),
+            early_stopping_patience: self.early_stopping_patience.unwrap_or(r.early_stopping_patience),
+            early_stopping_threshold: self.early_stopping_threshold.unwrap_or(r.early_stopping_threshold),
             seed: self.seed.unwrap_or(r.seed),
             ..r
         };

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use distune::data::Lengths;
 use distune::eval::{Evaluation, Metrics, table};
 use distune::run::evaluation_results;
-use distune::train::{CacheReport, EpochRecord, Observer, Outcome, Part, StepRecord};
+use distune::train::{CacheReport, EvaluationRecord, Observer, Outcome, Part, StepRecord};
 use serde_json::{Value, json};
 
 use crate::output::{line, note, score, thousands};
@@ -77,16 +77,16 @@ impl Observer for Watcher<'_> {
         self.progress.set(done, total, || format!("evaluating: {rows} of {total_rows}"));
     }
 
-    fn epoch(&mut self, record: &EpochRecord) {
+    fn evaluated(&mut self, record: &EvaluationRecord) {
         let best = if record.best { ", the best so far" } else { "" };
-        let (validation, epoch) = (&record.validation, record.epoch);
+        let (validation, epoch) = (&record.validation, number_of_epochs(record.epoch));
         self.progress.note(&format!(
             "epoch {epoch}: training loss {:.4}, validation loss {:.4}, {}{best}",
             record.train_loss,
             validation.loss,
             short_score(&validation.metrics),
         ));
-        self.event("epoch", json!(record));
+        self.event("evaluation", json!(record));
     }
 
     fn stop_requested(&self) -> bool {
@@ -98,6 +98,11 @@ impl Observer for Watcher<'_> {
 fn short_score(metrics: &Metrics) -> String {
     let name = if metrics.several_labels() { "micro F1" } else { "accuracy" };
     format!("{name} {:.2} %", 100.0 * metrics.micro_f1)
+}
+
+/// "2", or "1.25" within an epoch.
+fn number_of_epochs(epochs: f64) -> String {
+    if epochs.fract() == 0.0 { format!("{epochs:.0}") } else { format!("{epochs:.2}") }
 }
 
 /// What the cache saved.
@@ -123,14 +128,16 @@ pub(super) fn report(
     (test_name, test): (&str, Option<&Evaluation>),
     frozen: Option<&String>,
 ) -> std::io::Result<()> {
-    let best = outcome.epochs.iter().find(|e| e.epoch == outcome.best_epoch).map(|e| &e.validation);
+    let (best, epoch) = (outcome.best().map(|e| &e.validation), outcome.best().map_or(0.0, |e| e.epoch));
     let judged = [("eval", "validation", best), ("test", test_name, test)];
     let judged = judged.into_iter().filter_map(|(key, name, evaluation)| Some((key, name, evaluation?)));
     if common.json {
         let mut result = json!({
             "event": "result",
             "output": output,
-            "best_epoch": outcome.best_epoch,
+            "best_epoch": epoch,
+            "best_step": outcome.best().map(|e| e.step),
+            "stopped_early": outcome.stopped_early,
             "train_seconds": outcome.train_seconds,
             "frozen_sha256": frozen,
             "cache": outcome.cache,
@@ -143,7 +150,9 @@ pub(super) fn report(
         return line(result);
     }
     let rows = outcome.steps.len();
-    line(format!("Trained {rows} steps in {:.1} s; epoch {} is the best.", outcome.train_seconds, outcome.best_epoch))?;
+    let early = if outcome.stopped_early { ", ended early for want of progress" } else { "" };
+    let best_epoch = number_of_epochs(epoch);
+    line(format!("Trained {rows} steps in {:.1} s{early}; epoch {best_epoch} is the best.", outcome.train_seconds))?;
     if let Some(cache) = outcome.cache.as_ref().filter(|cache| cache.rows_reused > 0 || cache.problem.is_some()) {
         line(cache_line(cache))?;
     }

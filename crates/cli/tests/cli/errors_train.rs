@@ -139,7 +139,7 @@ fn wrong_command_lines() {
         ("train --unfreeze blocks:0", "head, blocks:N (N from 1) or all"),
         ("train --epochs -3", "'-3'"),
         ("train --epochs many", "'many'"),
-        ("train --optimizer sgd", "expected adamw or adam"),
+        ("train --optimizer sgd", "expected adamw, adam"),
         ("train --nope", "'--nope'"),
         ("train --cache-limit much", "'much'"),
         ("bench --steps 0", "1 or more"),

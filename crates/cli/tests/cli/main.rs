@@ -2,6 +2,7 @@
 //!
 //! - `support.rs`: a directory to run in, tiny models and data, what success and failure must look like
 //! - `data_convert.rs`: `data convert` and `data sample`
+//! - `controls.rs`: steps, schedules, evaluations, early stopping
 //! - `errors_data.rs`: data that cannot be used, and what the message says about it
 //! - `errors_model.rs`: models that cannot be used
 //! - `errors_train.rs`: settings and output directories that cannot be used, a training that diverges
@@ -21,6 +22,7 @@
 mod bench;
 mod check;
 mod checkpoints;
+mod controls;
 mod data_convert;
 mod errors_data;
 mod errors_model;

@@ -65,7 +65,7 @@ fn writes_results() {
     let sandbox = Sandbox::trained();
     let train = sandbox.json("run/train_results.json");
     assert_has(&train, &["train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second"]);
-    assert_eq!((&train["epoch"], &train["train_samples"]), (&json!(4), &json!(32)));
+    assert_eq!((&train["epoch"], &train["train_samples"]), (&json!(4.0), &json!(32)));
 
     let eval = sandbox.json("run/eval_results.json");
     for prefix in ["eval", "test"] {
@@ -110,7 +110,7 @@ fn json_events() {
         sandbox.succeeds("train --model model --data data --output out --epochs 2 --json --quiet --unfreeze head");
     let events: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert_eq!(names, ["start", "step", "epoch", "step", "epoch", "result"]);
+    assert_eq!(names, ["start", "step", "evaluation", "step", "evaluation", "result"]);
     assert_has(&events[5], &["output", "best_epoch", "frozen_sha256", "eval_accuracy", "test_accuracy"]);
 }
 

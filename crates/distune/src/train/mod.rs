@@ -4,6 +4,7 @@ mod cache;
 mod class_weights;
 mod estimate;
 mod freeze;
+mod metric;
 mod recipe;
 mod recipe_file;
 mod schedule;
@@ -24,11 +25,13 @@ pub use cache::{CacheLimits, CacheReport};
 pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
 pub use freeze::{Part, Unfreeze, frozen_hash, parts};
+pub use metric::Metric;
 pub use recipe::{Optimizer, Recipe};
 pub use recipe_file::RecipeFile;
 pub use schedule::{Schedule, Scheduler};
 
 use cache::FrozenCache;
+use metric::EarlyStopping;
 
 use crate::data::{Examples, Lengths};
 use crate::engine::{Engine, StepOptions, StepOutcome, StepPart};
@@ -50,18 +53,18 @@ pub struct StepRecord {
     pub learning_rate: f64,
 }
 
-/// What an epoch ended with.
+/// How the model stood when it was judged: after an epoch, or after some steps.
 #[derive(Clone, Debug, Serialize)]
-pub struct EpochRecord {
-    /// Counted from 1.
-    pub epoch: usize,
-    /// The step it ended with.
+pub struct EvaluationRecord {
+    /// Epochs done, with the fraction of the one under way.
+    pub epoch: f64,
+    /// Steps done.
     pub step: usize,
-    /// Mean training loss over the epoch's rows.
+    /// Mean training loss over the rows since the evaluation before.
     pub train_loss: f64,
-    /// Seconds of its steps.
+    /// Seconds of the steps since then.
     pub seconds: f64,
-    /// The validation rows, judged after the epoch.
+    /// The validation rows, judged.
     pub validation: Evaluation,
     /// Whether it is the best so far.
     pub best: bool,
@@ -75,8 +78,8 @@ pub trait Observer {
     fn tokenized(&mut self, _lengths: &Lengths) {}
     /// While validation rows are judged: how many are done, of how many.
     fn evaluating(&mut self, _rows: usize, _total_rows: usize) {}
-    /// After each epoch.
-    fn epoch(&mut self, _record: &EpochRecord) {}
+    /// After each evaluation of the validation rows.
+    fn evaluated(&mut self, _record: &EvaluationRecord) {}
     /// Asked before each step and each batch of validation rows.
     fn stop_requested(&self) -> bool {
         false
@@ -86,11 +89,23 @@ pub trait Observer {
 /// What a training keeps outside the engine.
 #[derive(Clone, Debug)]
 pub struct Storage {
-    /// Where temporary files are made: the weights of the best epoch, and what the cache has no memory for. They have no names
+    /// Where temporary files are made: the best weights, and what the cache has no memory for. They have no names
     /// and go with the process.
     pub directory: PathBuf,
     /// Room for what frozen blocks put out, when the recipe wants it kept.
     pub cache: CacheLimits,
+}
+
+impl Outcome {
+    /// The evaluation whose weights the engine holds.
+    pub fn best(&self) -> Option<&EvaluationRecord> {
+        self.evaluations.iter().rev().find(|e| e.best)
+    }
+
+    /// Epochs done.
+    pub fn epochs(&self) -> f64 {
+        self.steps.last().map_or(0.0, |step| step.epoch)
+    }
 }
 
 impl Storage {
@@ -99,22 +114,22 @@ impl Storage {
     }
 }
 
-/// A finished training. The engine holds the weights of the best epoch.
+/// A finished training. The engine holds the weights of the best evaluation.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Every step.
     pub steps: Vec<StepRecord>,
-    /// Every epoch.
-    pub epochs: Vec<EpochRecord>,
-    /// The epoch with the highest validation accuracy (with several labels a row, micro F1), of equals the one with the lowest loss; counted from 1.
-    pub best_epoch: usize,
+    /// Every evaluation.
+    pub evaluations: Vec<EvaluationRecord>,
+    /// Whether it ended before its time, because the metric no longer rose.
+    pub stopped_early: bool,
     /// Seconds in training steps alone.
     pub train_seconds: f64,
     /// What keeping the frozen part's outputs did, where that was done.
     pub cache: Option<CacheReport>,
 }
 
-/// Trains on `train`, judges each epoch on `validation`, and leaves the best epoch's weights in the engine.
+/// Trains on `train`, judges on `validation` after each epoch (or some steps), and leaves the weights that were best in the engine.
 ///
 /// # Errors
 /// [`Error::NotFinite`] at the first step whose loss or gradient is not a number, or after an epoch that leaves no usable
@@ -137,8 +152,16 @@ pub fn train(
     std::thread::scope(|scope| {
         // rows are tokenized on a thread of their own, ahead of the steps that want them
         let tokenizing = scope.spawn(|| train.tokenize_ahead(&first_order, &stop));
-        let training =
-            Training { train, recipe, storage, options, cache, tokenizing: Some(tokenizing), steps: Vec::new() };
+        let training = Training {
+            train,
+            recipe,
+            storage,
+            options,
+            cache,
+            tokenizing: Some(tokenizing),
+            order: Vec::new(),
+            steps: Vec::new(),
+        };
         let outcome = training.run(engine, validation, observer);
         stop.store(true, Ordering::Relaxed);
         outcome
@@ -154,75 +177,97 @@ struct Training<'a, 'scope> {
     cache: Option<FrozenCache>,
     /// Until it has been seen to be done.
     tokenizing: Option<ScopedJoinHandle<'scope, ()>>,
+    /// The order of the rows in the epoch under way.
+    order: Vec<usize>,
     steps: Vec<StepRecord>,
 }
 
 impl Training<'_, '_> {
     fn run(mut self, engine: &mut dyn Engine, validation: &Examples, observer: &mut dyn Observer) -> Result<Outcome> {
-        let (mut epochs, mut best): (Vec<EpochRecord>, Option<File>) = (Vec::new(), None);
-        for epoch in 1..=self.recipe.num_train_epochs {
+        let recipe = self.recipe;
+        let mut stopping = EarlyStopping::new(
+            recipe.metric_for_best_model,
+            recipe.early_stopping_patience,
+            recipe.early_stopping_threshold,
+        );
+        let (mut evaluations, mut best): (Vec<EvaluationRecord>, Option<File>) = (Vec::new(), None);
+        let total_steps = recipe.schedule(self.train.len()).total_steps;
+        let mut stopped_early = false;
+        while self.steps.len() < total_steps && !stopped_early {
             let start = Instant::now();
-            let train_loss = self.epoch(engine, epoch, observer)?;
+            let train_loss = self.steps_to_the_next_evaluation(engine, observer)?;
             let seconds = start.elapsed().as_secs_f64();
             let validation = evaluate(engine, validation, observer)?;
-            check_finite(engine, self.recipe, &self.steps, &validation)?;
-            let better = epochs.iter().all(|e| is_better(&validation, &e.validation));
-            let step = self.steps.len();
-            let record = EpochRecord { epoch, step, train_loss, seconds, validation, best: better };
-            if better && epoch < self.recipe.num_train_epochs {
+            check_finite(engine, recipe, &self.steps, &validation)?;
+            let metric = recipe.metric_for_best_model;
+            let better = evaluations.iter().all(|e| metric.is_better(&validation, &e.validation));
+            stopped_early = stopping.stops(&validation) && self.steps.len() < total_steps;
+            let (step, epoch) = (self.steps.len(), self.steps.last().map_or(0.0, |step| step.epoch));
+            let record = EvaluationRecord { epoch, step, train_loss, seconds, validation, best: better };
+            if better && step < total_steps {
                 best = Some(self.keep_weights(engine)?);
             }
-            observer.epoch(&record);
-            epochs.push(record);
+            observer.evaluated(&record);
+            evaluations.push(record);
         }
-        if let Some(mut file) = best.filter(|_| epochs.last().is_some_and(|e| !e.best)) {
+        if let Some(mut file) = best.filter(|_| evaluations.last().is_some_and(|e| !e.best)) {
             let read = file.rewind().and_then(|()| engine.read_trained(&mut file));
-            read.map_err(|e| self.storage.error("read the weights of the best epoch from a temporary file in", &e))?;
+            read.map_err(|e| self.storage.error("read the best weights from a temporary file in", &e))?;
         }
-        let best_epoch = epochs.iter().rev().find(|e| e.best).map_or(0, |e| e.epoch);
-        let train_seconds = epochs.iter().map(|e| e.seconds).sum();
-        Ok(Outcome { steps: self.steps, epochs, best_epoch, train_seconds, cache: self.cache.map(FrozenCache::report) })
+        let train_seconds = evaluations.iter().map(|e| e.seconds).sum();
+        let cache = self.cache.map(FrozenCache::report);
+        Ok(Outcome { steps: self.steps, evaluations, stopped_early, train_seconds, cache })
     }
 
-    /// Writes the weights of an epoch that is the best so far to a file without a name: in memory they would be a fourth copy.
+    /// Writes the weights that are the best so far to a file without a name: in memory they would be a fourth copy.
     fn keep_weights(&self, engine: &mut dyn Engine) -> Result<File> {
         let mut write = || {
             let mut file = tempfile::tempfile_in(&self.storage.directory)?;
             engine.write_trained(&mut file).map(|()| file)
         };
-        write().map_err(|e| self.storage.error("write the weights of the best epoch to a temporary file in", &e))
+        write().map_err(|e| self.storage.error("write the best weights to a temporary file in", &e))
     }
 
-    /// One pass over the rows in a new order; returns the mean loss.
-    fn epoch(&mut self, engine: &mut dyn Engine, epoch: usize, observer: &mut dyn Observer) -> Result<f64> {
-        let rows = self.train.len();
-        let (schedule, steps_per_epoch) = (self.recipe.schedule(rows), self.recipe.steps_per_epoch(rows));
-        let (mut loss_sum, mut rows_done) = (0.0, (epoch - 1) * rows);
-        let order = shuffled(rows, self.recipe.seed, epoch);
-        for (i, rows_of_step) in order.chunks(self.recipe.rows_per_step()).enumerate() {
+    /// Steps up to the end of an epoch or, with `eval_steps`, until the next multiple of it; returns the mean loss of their rows.
+    fn steps_to_the_next_evaluation(&mut self, engine: &mut dyn Engine, observer: &mut dyn Observer) -> Result<f64> {
+        let (recipe, rows) = (self.recipe, self.train.len());
+        let (schedule, steps_per_epoch) = (recipe.schedule(rows), recipe.steps_per_epoch(rows));
+        let (mut loss_sum, mut rows_seen) = (0.0, 0);
+        loop {
             if observer.stop_requested() {
                 let when = format!("after step {} of {}", self.steps.len(), schedule.total_steps);
                 return Err(Error::Interrupted { when, kept: "nothing was written".into() });
             }
             let (step, learning_rate) = (self.steps.len() + 1, schedule.learning_rate(self.steps.len()));
-            let done = self.step(engine, rows_of_step, step, learning_rate)?;
+            let (epoch, step_of_epoch) = (self.steps.len() / steps_per_epoch, self.steps.len() % steps_per_epoch);
+            if step_of_epoch == 0 {
+                self.order = shuffled(rows, recipe.seed, epoch + 1);
+            }
+            let first = step_of_epoch * recipe.rows_per_step();
+            let rows_of_step = self.order[first..rows.min(first + recipe.rows_per_step())].to_vec();
+            let done = self.step(engine, &rows_of_step, step, learning_rate)?;
             loss_sum += done.loss * rows_of_step.len() as f64;
-            rows_done += rows_of_step.len();
-            let epoch = (epoch - 1) as f64 + (i + 1) as f64 / steps_per_epoch as f64;
-            let record = StepRecord { step, epoch, loss: done.loss, grad_norm: done.gradient_norm, learning_rate };
-            observer.step(&record, rows_done, self.recipe.num_train_epochs * rows);
+            rows_seen += rows_of_step.len();
+            let epochs_done = epoch as f64 + (step_of_epoch + 1) as f64 / steps_per_epoch as f64;
+            let record =
+                StepRecord { step, epoch: epochs_done, loss: done.loss, grad_norm: done.gradient_norm, learning_rate };
+            observer.step(&record, epoch * rows + first + rows_of_step.len(), recipe.total_rows(rows));
             self.steps.push(record);
-            if let Some(done) = self.tokenizing.take_if(|thread| thread.is_finished()) {
-                drop(done);
-                observer.tokenized(&self.train.lengths());
+            let end_of_epoch = step_of_epoch + 1 == steps_per_epoch;
+            self.tell_lengths(observer, end_of_epoch);
+            let judge = if recipe.eval_steps == 0 { end_of_epoch } else { step % recipe.eval_steps == 0 };
+            if judge || step == schedule.total_steps {
+                return Ok(loss_sum / rows_seen as f64);
             }
         }
-        // every row has been asked for, so the thread has nothing left to do but to see it
-        if let Some(thread) = self.tokenizing.take() {
+    }
+
+    /// Tells the lengths of the rows as soon as all have been tokenized: at the latest when each has been asked for.
+    fn tell_lengths(&mut self, observer: &mut dyn Observer, all_asked_for: bool) {
+        if let Some(thread) = self.tokenizing.take_if(|thread| all_asked_for || thread.is_finished()) {
             drop(thread.join());
             observer.tokenized(&self.train.lengths());
         }
-        Ok(loss_sum / rows as f64)
     }
 
     /// One optimizer step, whose batch is computed in parts of bounded size.
@@ -271,10 +316,6 @@ fn check_finite(engine: &mut dyn Engine, recipe: &Recipe, steps: &[StepRecord], 
         }
         _ => Ok(()),
     }
-}
-
-fn is_better(a: &Evaluation, b: &Evaluation) -> bool {
-    (a.metrics.micro_f1, -a.loss) > (b.metrics.micro_f1, -b.loss)
 }
 
 /// The order of the rows in an epoch: a function of the seed and the epoch alone.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Batch, SelectOn};
 use crate::engine::StepOptions;
-use crate::train::{ClassWeights, Schedule, Scheduler, Unfreeze};
+use crate::train::{ClassWeights, Metric, Schedule, Scheduler, Unfreeze};
 use crate::{Error, Result};
 
 /// The optimizer.
@@ -71,6 +71,16 @@ pub struct Recipe {
     pub max_seq_length: usize,
     /// The rows by which the best epoch is selected.
     pub select_on: SelectOn,
+    /// Steps of the whole training, instead of [`Self::num_train_epochs`]; below 0 for none.
+    pub max_steps: i64,
+    /// Steps between two evaluations of the validation rows; 0 for one after each epoch.
+    pub eval_steps: usize,
+    /// What selects the best weights; of equals, the lowest loss.
+    pub metric_for_best_model: Metric,
+    /// Ends the training when the metric has not risen for so many evaluations; 0 for never.
+    pub early_stopping_patience: usize,
+    /// By how much it must rise to count.
+    pub early_stopping_threshold: f64,
     /// Seed of a new head, the shuffling, the dropout and a split of the rows.
     pub seed: u64,
 }
@@ -100,6 +110,11 @@ impl Default for Recipe {
             layer_decay: 1.0,
             max_seq_length: 128,
             select_on: SelectOn::Auto,
+            max_steps: -1,
+            eval_steps: 0,
+            metric_for_best_model: Metric::Loss,
+            early_stopping_patience: 0,
+            early_stopping_threshold: 0.0,
             seed: 42,
         }
     }
@@ -117,6 +132,7 @@ impl Recipe {
             warmup_steps: 0.06,
             weight_decay: 0.01,
             label_smoothing_factor: 0.1,
+            metric_for_best_model: Metric::MicroF1,
             ..Self::default()
         }
     }
@@ -141,6 +157,18 @@ impl Recipe {
             at_least("gradient_accumulation_steps", 1, self.gradient_accumulation_steps),
             at_least("max_batch_tokens", 1, self.max_batch_tokens),
             at_least("max_seq_length", 3, self.max_seq_length),
+            (
+                "max_steps",
+                self.max_steps != 0,
+                "a number of steps, or -1 for none".to_owned(),
+                self.max_steps.to_string(),
+            ),
+            number(
+                "early_stopping_threshold",
+                not_negative(self.early_stopping_threshold),
+                "0 or more",
+                self.early_stopping_threshold,
+            ),
             number("learning_rate", positive(self.learning_rate), "a number above 0", self.learning_rate),
             number(
                 "lr_power",
@@ -196,9 +224,18 @@ impl Recipe {
         rows.div_ceil(self.rows_per_step())
     }
 
+    /// Rows that all steps of a training on `rows` rows see.
+    pub fn total_rows(&self, rows: usize) -> usize {
+        let (steps, steps_per_epoch) = (self.schedule(rows).total_steps, self.steps_per_epoch(rows).max(1));
+        steps / steps_per_epoch * rows + (steps % steps_per_epoch) * self.rows_per_step()
+    }
+
     /// The learning rates of a training on `rows` rows.
     pub fn schedule(&self, rows: usize) -> Schedule {
-        let total_steps = self.steps_per_epoch(rows) * self.num_train_epochs;
+        let total_steps = match usize::try_from(self.max_steps) {
+            Ok(steps) => steps,
+            Err(_) => self.steps_per_epoch(rows) * self.num_train_epochs,
+        };
         let warmup =
             if self.warmup_steps < 1.0 { (self.warmup_steps * total_steps as f64).ceil() } else { self.warmup_steps };
         // the first step of a warmup has learning rate zero; a training is never that step alone
@@ -239,7 +276,8 @@ mod tests {
     use super::*;
 
     /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
-    /// `max_batch_tokens`, `class_weights`, `lr_power`, `r_drop`, `layer_decay` and `select_on` are ours.
+    /// `max_batch_tokens`, `class_weights`, `lr_power`, `r_drop`, `layer_decay`, `select_on`,
+    /// `eval_steps` (0 for epochs) and the keys of early stopping are ours.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
@@ -248,7 +286,8 @@ mod tests {
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
             "lr_scheduler_type": "linear", "lr_power": 1.0, "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
             "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "class_weights": "none",
-            "r_drop": 0.0, "layer_decay": 1.0, "max_seq_length": 128, "select_on": "auto", "seed": 42,
+            "r_drop": 0.0, "layer_decay": 1.0, "max_seq_length": 128, "select_on": "auto", "max_steps": -1, "eval_steps": 0,
+            "metric_for_best_model": "loss", "early_stopping_patience": 0, "early_stopping_threshold": 0.0, "seed": 42,
         });
         assert_eq!(recipe, theirs);
         assert_eq!(serde_json::from_value::<Recipe>(theirs).unwrap(), Recipe::default());

@@ -4,6 +4,7 @@
 //! [`engine::Engine`] computes logits and training steps, [`train`] runs the epochs, [`eval`] judges, [`run`] writes
 //! the directory that Transformers loads, [`predict`] uses it. [`hub`] fetches models and data by name.
 
+pub mod curves;
 pub mod data;
 pub mod engine;
 mod error;

@@ -143,6 +143,9 @@ impl Run<'_> {
         crate::model::write(&directory.join("recipe.toml"), self.settings.to_toml()?.as_bytes())?;
         write_json(directory, "train_results.json", &self.train_results())?;
         write_json(directory, "eval_results.json", &self.eval_results())?;
+        if let Ok(svg) = crate::curves::learning_curves(self.outcome) {
+            crate::model::write(&directory.join("learning_curves.svg"), svg.as_bytes())?;
+        }
         write_json(directory, "trainer_state.json", &self.trainer_state())
     }
 

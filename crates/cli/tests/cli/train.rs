@@ -24,6 +24,7 @@ fn writes_a_hugging_face_directory() {
         [
             "config.json",
             "eval_results.json",
+            "learning_curves.svg",
             "model.safetensors",
             "recipe.toml",
             "tokenizer.json",

@@ -130,6 +130,8 @@ pub struct Run<'a> {
     pub base_model: &'a str,
     /// The data, as it was named.
     pub data: &'a str,
+    /// Columns that were read, under the names that the recipe gives them: `text_column` and so on.
+    pub columns: &'a [(&'static str, String)],
     /// The precision of the linear layers.
     pub precision: Precision,
     /// Rows trained on.
@@ -151,6 +153,7 @@ impl Run<'_> {
             [self.base_model, self.data, &self.precision.to_string()].map(|text| json!(text));
         let mut recipe =
             Map::from_iter([("model".into(), model), ("data".into(), data), ("precision".into(), precision)]);
+        recipe.extend(self.columns.iter().map(|(key, name)| ((*key).to_owned(), json!(name))));
         if let Ok(Value::Object(settings)) = serde_json::to_value(self.recipe) {
             recipe.extend(settings);
         }
@@ -197,7 +200,9 @@ impl Run<'_> {
             }
             if let Some(epoch) = outcome.epochs.iter().find(|e| e.step == record.step) {
                 let mut entry = Map::from_iter([("epoch".to_owned(), json!(epoch.epoch as f64))]);
-                entry.extend(evaluation_results("eval", &epoch.validation));
+                // figures; those of each class would make it long
+                let figures = evaluation_results("eval", &epoch.validation);
+                entry.extend(figures.into_iter().filter(|(_, value)| value.is_number()));
                 entry.insert("step".into(), json!(epoch.step));
                 log.push(Value::Object(entry));
             }

@@ -80,6 +80,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
             "Pairs: BERT's mark of the second text (its second token type) is left out, as DistilBERT has none.",
         );
     }
+    let columns = columns(&train);
     let tokenizer = sources::tokenizer(&files, &model.config, Some(recipe.max_seq_length))?;
     if !train.pairs.is_empty() {
         tokenizer.check_pairs()?;
@@ -121,6 +122,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         recipe: &recipe,
         base_model: &args.model,
         data: &args.data.join(" "),
+        columns: &columns,
         precision: common.precision(),
         train_rows: train.len(),
         outcome: &outcome,
@@ -130,8 +132,21 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     stop::unfinished(None);
     directory.finish()?;
     let frozen = model.weights.table().tensors().iter().any(|t| !recipe.unfreeze.trains(t, depth));
-    report(common, &output, &outcome, (test_name, test.as_ref()), frozen.then_some(&before))?;
+    let next = match &columns[..] {
+        [(_, text), ("pair_column", second), ..] => {
+            format!("--data FILE --text-column {text:?} --pair-column {second:?}")
+        }
+        _ => "\"your text\"".to_owned(),
+    };
+    report(common, &output, &outcome, (test_name, test.as_ref()), frozen.then_some(&before), &next)?;
     Ok(())
+}
+
+/// The columns of the train rows, for the run's records.
+fn columns(train: &Table) -> Vec<(&'static str, String)> {
+    let others = [("pair_column", &train.pair_column), ("label_column", &train.label_column)];
+    let others = others.into_iter().filter_map(|(key, name)| Some((key, name.clone()?)));
+    [("text_column", train.text_column.clone())].into_iter().chain(others).collect()
 }
 
 /// The error for data without a second split.
@@ -178,7 +193,14 @@ fn model_for(
             );
             return Ok((Model::load(files)?, own));
         }
-        note(common, format!("The model's labels ({}) are not those of the data: starts a new head.", shown(&own)));
+        let why = match fresh.problem() == own.problem() {
+            true => format!("The model's labels ({}) are not those of the data", shown(&own)),
+            false if own.problem() == ProblemType::MultiLabel => {
+                "The model tells any number of labels a row, the data have one".to_owned()
+            }
+            false => "The model tells one label a row, the data have any number of them".to_owned(),
+        };
+        note(common, format!("{why}: starts a new head."));
     }
     let several = if fresh.problem() == ProblemType::MultiLabel { ", any number of them a row" } else { "" };
     note(common, format!("New head for the labels {}{several}.", shown(&fresh)));

@@ -52,6 +52,7 @@ impl ColumnArgs {
             pair: self.pair_column.clone(),
             group: self.group_column.clone(),
             skip_bad: self.skip_bad,
+            several_labels: false,
             trees,
         }
     }

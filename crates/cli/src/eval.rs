@@ -19,7 +19,8 @@ pub(crate) struct EvalArgs {
     /// Directory of a trained model, or its name on the Hugging Face hub
     #[arg(long, short)]
     model: String,
-    /// "reviews", a directory with splits, a .tsv or .csv file, or a name of the Hugging Face hub
+    /// "reviews", a directory with splits, a file of any format that is read, "-" for one on standard input, or a name of the
+    /// Hugging Face hub
     #[arg(long, short, default_value = sources::REVIEWS)]
     data: String,
     /// Split to use where there are several [default: test, else validation]

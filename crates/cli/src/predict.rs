@@ -32,8 +32,8 @@ pub(crate) struct PredictArgs {
     model: String,
     /// Texts; without any and without --data, each line of standard input is one
     texts: Vec<String>,
-    /// Rows to predict, with their second texts if --pair-column names them: a file of any format that is read, "-" for one on
-    /// standard input, "reviews", a directory with splits, or a name of the Hugging Face hub
+    /// Rows to predict, labelled or not, with their second texts if there are such: a file of any format that is read, "-" for one
+    /// on standard input, "reviews", a directory with splits, or a name of the Hugging Face hub
     #[arg(long, short, value_name = "DATA", conflicts_with = "texts")]
     data: Option<String>,
     /// Split to predict where there are several [default: test, else validation]

@@ -187,10 +187,8 @@ fn model_for(
         let own = LabelMap::of_model(config);
         if fresh.problem() == own.problem() && fresh.names().iter().all(|name| own.id(name).is_some()) {
             let pairs: Vec<String> = fresh.names().iter().map(|name| named_alike(name, &own)).collect();
-            note(
-                common,
-                format!("Goes on from the model's trained head ({}); --new-head starts a new one.", pairs.join(", ")),
-            );
+            let pairs = first_names(&pairs);
+            note(common, format!("Goes on from the model's trained head ({pairs}); --new-head starts a new one."));
             return Ok((Model::load(files)?, own));
         }
         let why = match fresh.problem() == own.problem() {
@@ -209,7 +207,11 @@ fn model_for(
 
 /// The names of the classes, of many the first ones.
 fn shown(labels: &LabelMap) -> String {
-    let names = labels.names();
+    first_names(labels.names())
+}
+
+/// Some of many names.
+fn first_names(names: &[String]) -> String {
     let first = names[..names.len().min(LABELS_SHOWN)].join(", ");
     if names.len() > LABELS_SHOWN { format!("{first} and {} more", names.len() - LABELS_SHOWN) } else { first }
 }

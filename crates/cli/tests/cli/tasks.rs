@@ -173,7 +173,7 @@ fn class_weights() {
     );
     assert_says(
         &refused(r#"{"negative": 1, "other": 2}"#),
-        &["other: expected a class of the model (negative, positive)"],
+        &["other: expected a class of the model (\"negative\", \"positive\")"],
     );
     assert_says(&refused(r#"["a"]"#), &["bad.json: not a JSON object of numbers", "Expected an object such as"]);
     let message = sandbox.fails("train --model model --data data --output out --class-weights nowhere.json");
@@ -192,6 +192,11 @@ fn a_thousand_classes() {
     assert_says(&ran.stdout, &["... and 970 classes with no more rows than these"]);
     assert_eq!(sandbox.json("out/config.json")["id2label"]["999"], "999");
     assert_eq!(sandbox.json("out/eval_results.json").get("eval_confusion"), None);
+    let ran = sandbox.succeeds("train --model out --data rows.tsv --output again --epochs 1 --unfreeze head");
+    assert_says(&ran.stderr, &["Goes on from the model's trained head (0, 1, 2, 3,", " and 980 more);"]);
+    sandbox.write("weights.json", "{\"nothing\": 1}");
+    let message = sandbox.fails("train --model out --data rows.tsv --output more --class-weights weights.json");
+    assert_says(&message, &["expected a class of the model (\"0\", \"1\"", "and 990 more"]);
     let ran = sandbox.succeeds_with("predict --model out", "a film\n");
     assert_eq!(ran.stdout.trim_end().split('\t').count(), 1 + 5 + 1, "the five most probable: {}", ran.stdout);
     sandbox.write("rows.tsv", "text\tlabel\n".to_owned() + &rows(1001));

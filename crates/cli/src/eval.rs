@@ -1,7 +1,7 @@
 //! `distune eval`: a trained model judged on labelled rows.
 
 use clap::Args;
-use distune::data::{Dataset, Examples, LabelMap};
+use distune::data::{Dataset, Examples, LabelMap, Labels};
 use distune::engine::Engine;
 use distune::eval::{evaluate, table};
 use distune::run::evaluation_results;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::columns::ColumnArgs;
 use crate::output::{line, note, score};
 use crate::progress::Progress;
+use crate::sources::Classifier;
 use crate::{Common, sources, stop};
 
 /// Judge a trained model on labelled rows
@@ -18,7 +19,8 @@ pub(crate) struct EvalArgs {
     /// Directory of a trained model, or its name on the Hugging Face hub
     #[arg(long, short)]
     model: String,
-    /// "reviews", a directory with splits, a .tsv or .csv file, or a name of the Hugging Face hub
+    /// "reviews", a directory with splits, a file of any format that is read, "-" for one on standard input, or a name of the
+    /// Hugging Face hub
     #[arg(long, short, default_value = sources::REVIEWS)]
     data: String,
     /// Split to use where there are several [default: test, else validation]
@@ -45,15 +47,15 @@ impl distune::train::Observer for Judging {
 }
 
 pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
-    let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length, common)?;
-    let rows = sources::table(&args.data, args.split.as_deref(), &args.columns.resolve(), common)?;
+    let mut classifier = Classifier::load(&args.model, args.max_length, common)?;
+    let columns = classifier.columns(&args.columns);
+    let rows = sources::table(&args.data, args.split.as_deref(), &columns, Labels::Required, common)?;
+    classifier.check_texts(&rows.path, !rows.pairs.is_empty())?;
+    let Classifier { engine, tokenizer, .. } = &mut classifier;
     let labels = LabelMap::of_model(engine.config());
-    if !rows.pairs.is_empty() {
-        tokenizer.check_pairs()?;
-    }
     let dataset = Dataset::new(rows, &labels)?;
     let path = dataset.path.clone();
-    let examples = Examples::new(dataset, &tokenizer, engine.config());
+    let examples = Examples::new(dataset, tokenizer, engine.config());
     examples.sequences()?;
     let cut = examples.lengths().truncated;
     if cut > 0 {
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         note(common, format!("{cut} of {} texts are longer than {limit} tokens and were cut there", examples.len()));
     }
     let mut judging = Judging(Progress::new(common, "rows"));
-    let evaluation = evaluate(&mut engine, &examples, &mut judging)?;
+    let evaluation = evaluate(engine, &examples, &mut judging)?;
     judging.0.finish();
     if common.json {
         let mut results = evaluation_results("eval", &evaluation);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 use distune::Error;
-use distune::data::{Table, check_ids};
+use distune::data::{Labels, Table, check_ids};
 use distune::engine::{Cpu, Engine};
 use distune::model::{Config, ProblemType};
 use distune::predict::{logits, predicted, probabilities};
@@ -15,6 +15,7 @@ use serde_json::{Map, json};
 use crate::columns::ColumnArgs;
 use crate::output::note;
 use crate::progress::Progress;
+use crate::sources::Classifier;
 use crate::{Common, sources, stop};
 
 /// Texts that are predicted together.
@@ -31,8 +32,8 @@ pub(crate) struct PredictArgs {
     model: String,
     /// Texts; without any and without --data, each line of standard input is one
     texts: Vec<String>,
-    /// Rows to predict, with their second texts if --pair-column names them: a file of any format that is read, "-" for one on
-    /// standard input, "reviews", a directory with splits, or a name of the Hugging Face hub
+    /// Rows to predict, labelled or not, with their second texts if there are such: a file of any format that is read, "-" for one
+    /// on standard input, "reviews", a directory with splits, or a name of the Hugging Face hub
     #[arg(long, short, value_name = "DATA", conflicts_with = "texts")]
     data: Option<String>,
     /// Split to predict where there are several [default: test, else validation]
@@ -49,16 +50,23 @@ pub(crate) struct PredictArgs {
 }
 
 pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
-    let (mut engine, tokenizer) = sources::classifier(&args.model, args.max_length, common)?;
+    let mut classifier = Classifier::load(&args.model, args.max_length, common)?;
     let format = match (common.json, args.logits) {
         (false, _) => Format::Text,
         (true, logits) => Format::Json { logits },
     };
     if let Some(data) = &args.data {
-        return predict_rows(&mut engine, &tokenizer, &table(data, args, common)?, format, common);
+        // labels are not needed, whatever they are
+        let columns = args.columns.resolve();
+        let table = sources::table(data, args.split.as_deref(), &columns, Labels::Ignored, common)?;
+        classifier.check_texts(&table.path, !table.pairs.is_empty())?;
+        return predict_rows(&mut classifier.engine, &classifier.tokenizer, &table, format, common);
     }
+    let from = if args.texts.is_empty() { "standard input" } else { "the arguments" };
+    classifier.check_texts(Path::new(from), false)?;
+    let Classifier { engine, tokenizer, .. } = &mut classifier;
     if !args.texts.is_empty() {
-        return predict(&mut engine, &tokenizer, &args.texts, &[], Source::Arguments, format);
+        return predict(engine, tokenizer, &args.texts, &[], Source::Arguments, format);
     }
     let terminal = stdin().is_terminal();
     if terminal {
@@ -84,7 +92,7 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
         }
         stop::waiting(false);
         // what came before the bad line is answered all the same
-        predict(&mut engine, &tokenizer, &texts, &[], Source::Lines { first }, format)?;
+        predict(engine, tokenizer, &texts, &[], Source::Lines { first }, format)?;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -92,15 +100,6 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
             return Ok(());
         }
         first += texts.len() as u64;
-    }
-}
-
-/// The rows that `--data` names, with or without labels.
-fn table(data: &str, args: &PredictArgs, common: &Common) -> distune::Result<Table> {
-    let columns = args.columns.resolve();
-    match sources::file(data, &columns, common)? {
-        Some(table) if args.split.is_none() => Ok(table),
-        _ => sources::table(data, args.split.as_deref(), &columns, common),
     }
 }
 
@@ -112,9 +111,6 @@ fn predict_rows(
     format: Format,
     common: &Common,
 ) -> anyhow::Result<()> {
-    if !table.pairs.is_empty() {
-        tokenizer.check_pairs()?;
-    }
     // a bar between the lines on a terminal would be in their way
     let mut progress = (!stdout().is_terminal()).then(|| Progress::new(common, "rows"));
     for first in (0..table.len()).step_by(AT_ONCE) {

@@ -1,14 +1,19 @@
 //! Names on the command line resolved: a model (`bundled`, a directory or a name of the hub), data (`reviews`, a directory, a
 //! file or a name of the hub), and how a model reads texts.
 
+use std::path::Path;
+
 use distune::data::audit::{Part, read_parts};
-use distune::data::{Columns, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_splits};
+use distune::data::{
+    Columns, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_split, read_splits,
+};
 use distune::engine::{Cpu, Engine};
-use distune::model::{Architecture, Config, Model, ModelFiles};
+use distune::model::{Architecture, Config, Model, ModelFiles, ProblemType};
 use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
 
 use crate::Common;
+use crate::columns::ColumnArgs;
 use crate::hub::{self, Kind};
 use crate::output::note;
 
@@ -58,7 +63,7 @@ pub(crate) fn splits(names: &[String], columns: &Columns, common: &Common) -> Re
     if names == [REVIEWS] {
         let read = |i: usize| {
             let (file, bytes) = assets::REVIEWS[i];
-            distune::data::read_bytes(std::path::Path::new(file), bytes, columns, Labels::Required).map(Some)
+            distune::data::read_bytes(Path::new(file), bytes, columns, Labels::Required).map(Some)
         };
         return Ok(Splits { train: read(0)?, validation: read(1)?, test: read(2)?, ..Splits::default() });
     }
@@ -88,15 +93,15 @@ pub(crate) fn bundled_reviews() -> Result<Vec<Part>> {
         .into_iter()
         .zip(assets::REVIEWS)
         .map(|(split, (file, bytes))| {
-            let path = std::path::Path::new(file);
+            let path = Path::new(file);
             let table = distune::data::read_bytes(path, bytes, &Columns::default(), Labels::Required)?;
             Ok(Part { split: split.to_owned(), tables: vec![table] })
         })
         .collect()
 }
 
-/// The rows of a file, with labels if it has them; nothing where the name stands for several splits.
-pub(crate) fn file(name: &str, columns: &Columns, common: &Common) -> Result<Option<Table>> {
+/// The rows of a file; nothing where the name stands for several splits.
+pub(crate) fn file(name: &str, columns: &Columns, labels: Labels, common: &Common) -> Result<Option<Table>> {
     if name == REVIEWS {
         return Ok(None);
     }
@@ -104,7 +109,7 @@ pub(crate) fn file(name: &str, columns: &Columns, common: &Common) -> Result<Opt
     if path.is_dir() {
         return Ok(None);
     }
-    let table = read_file(&path, columns, Labels::Optional)?;
+    let table = read_file(&path, columns, labels)?;
     say(columns, &table, common);
     Ok(Some(table))
 }
@@ -116,29 +121,32 @@ fn say(columns: &Columns, table: &Table, common: &Common) {
     notes.iter().for_each(|text| note(common, text));
 }
 
-/// The rows of `data` to evaluate: those of one split, or all of a file.
-pub(crate) fn table(name: &str, split: Option<&str>, columns: &Columns, common: &Common) -> Result<Table> {
-    let path = if name == REVIEWS { name.into() } else { hub::path(Kind::Dataset, name, common)? };
-    if name != REVIEWS && !path.is_dir() {
-        if split.is_some() {
-            return Err(Error::file(&path, "is one file and has no splits", "Leave out --split"));
-        }
-        let table = read_file(&path, columns, Labels::Required)?;
-        say(columns, &table, common);
+/// The rows of `data` to evaluate or to predict: those of one split, or all of a file.
+pub(crate) fn table(
+    name: &str,
+    split: Option<&str>,
+    columns: &Columns,
+    labels: Labels,
+    common: &Common,
+) -> Result<Table> {
+    #[cfg(feature = "bundled")]
+    if name == REVIEWS {
+        let at = ["train", "validation", "test"].iter().position(|known| Some(*known) == split);
+        let (file, bytes) = assets::REVIEWS[at.unwrap_or(if split.is_none() { 2 } else { 1 })];
+        return distune::data::read_bytes(Path::new(file), bytes, columns, labels);
+    }
+    let path = hub::path(Kind::Dataset, name, common)?;
+    if path.is_dir() {
+        let (table, notes) = read_split(&path, split, columns, labels)?;
+        notes.iter().for_each(|text| note(common, text));
         return Ok(table);
     }
-    let splits = match name {
-        REVIEWS => splits(&[name.to_owned()], columns, common)?,
-        _ => read_splits(&path, columns)?,
-    };
-    splits.notes.iter().for_each(|text| note(common, text));
-    let found = match split {
-        None => splits.test.or(splits.validation),
-        Some("train") => splits.train,
-        Some("test") => splits.test,
-        Some(_) => splits.validation,
-    };
-    found.ok_or_else(|| Error::file(&path, format!("has no {} split", split.unwrap_or("test or validation")), ""))
+    if split.is_some() {
+        return Err(Error::file(&path, "is one file and has no splits", "Leave out --split"));
+    }
+    let table = read_file(&path, columns, labels)?;
+    say(columns, &table, common);
+    Ok(table)
 }
 
 /// Names for the classes of a new head.
@@ -162,17 +170,58 @@ pub(crate) fn tokenizer(files: &ModelFiles, config: &Config, max_length: Option<
     Tokenizer::from_bytes(&files.file(name), json, max_length)
 }
 
+/// A setting in the recipe of a run directory.
+fn trained_with(files: &ModelFiles, key: &str) -> Option<serde_json::Value> {
+    let recipe = std::fs::read_to_string(files.file("recipe.toml")).ok()?;
+    let mut recipe: serde_json::Value = toml::from_str(&recipe).ok()?;
+    recipe.get_mut(key).map(serde_json::Value::take)
+}
+
 /// `max_seq_length` in the recipe of a run directory.
 fn trained_length(files: &ModelFiles) -> Option<usize> {
-    let recipe = std::fs::read_to_string(files.file("recipe.toml")).ok()?;
-    let recipe: serde_json::Value = toml::from_str(&recipe).ok()?;
-    recipe.get("max_seq_length")?.as_u64()?.try_into().ok()
+    trained_with(files, "max_seq_length")?.as_u64()?.try_into().ok()
 }
 
 /// A trained classifier, ready to predict.
-pub(crate) fn classifier(name: &str, max_length: Option<usize>, common: &Common) -> Result<(Cpu, Tokenizer)> {
-    let files = model(name, common)?;
-    let engine = Cpu::new(Model::load(&files)?, common.precision());
-    let tokenizer = tokenizer(&files, engine.config(), max_length)?;
-    Ok((engine, tokenizer))
+pub(crate) struct Classifier {
+    pub(crate) engine: Cpu,
+    pub(crate) tokenizer: Tokenizer,
+    /// The columns of its text and of the second text of a pair in its training, where a run directory tells.
+    trained_on: Option<(String, Option<String>)>,
+}
+
+impl Classifier {
+    pub(crate) fn load(name: &str, max_length: Option<usize>, common: &Common) -> Result<Self> {
+        let files = model(name, common)?;
+        let engine = Cpu::new(Model::load(&files)?, common.precision());
+        let tokenizer = tokenizer(&files, engine.config(), max_length)?;
+        let column = |key| trained_with(&files, key).and_then(|name| Some(name.as_str()?.to_owned()));
+        let trained_on = column("text_column").map(|text| (text, column("pair_column")));
+        Ok(Self { engine, tokenizer, trained_on })
+    }
+
+    /// Which columns are read for it, and of how many labels a row.
+    pub(crate) fn columns(&self, args: &ColumnArgs) -> Columns {
+        let several_labels = self.engine.config().problem_type == ProblemType::MultiLabel;
+        Columns { several_labels, ..args.resolve() }
+    }
+
+    /// Checks that rows are single texts or pairs as those of its training were, and that pairs can be encoded.
+    pub(crate) fn check_texts(&self, from: &Path, pairs: bool) -> Result<()> {
+        match &self.trained_on {
+            Some((text, Some(second))) if !pairs => {
+                let problem =
+                    format!("single texts, but the model was trained on pairs, of the columns {text:?} and {second:?}");
+                let hint = format!("Read pairs: --data FILE --text-column {text:?} --pair-column {second:?}");
+                Err(Error::file(from, problem, hint))
+            }
+            Some((text, None)) if pairs => {
+                let problem =
+                    format!("pairs of texts, but the model was trained on single ones, of the column {text:?}");
+                Err(Error::file(from, problem, "Name the only text with --text-column NAME"))
+            }
+            _ if pairs => self.tokenizer.check_pairs(),
+            _ => Ok(()),
+        }
+    }
 }

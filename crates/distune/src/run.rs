@@ -186,7 +186,9 @@ impl Run<'_> {
             }
             if let Some(judged) = outcome.evaluations.iter().find(|e| e.step == record.step) {
                 let mut entry = Map::from_iter([("epoch".to_owned(), json!(judged.epoch))]);
-                entry.extend(evaluation_results("eval", &judged.validation));
+                // figures; those of each class would make it long
+                let figures = evaluation_results("eval", &judged.validation);
+                entry.extend(figures.into_iter().filter(|(_, value)| value.is_number()));
                 entry.insert("step".into(), json!(judged.step));
                 log.push(Value::Object(entry));
             }

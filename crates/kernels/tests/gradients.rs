@@ -177,6 +177,50 @@ fn losses() {
     }
 }
 
+/// PyTorch 2.15 in float64, with x the logits, w the weights and s the smoothing:
+/// `F.cross_entropy(x, tensor([2, 1]), weight=w, label_smoothing=s)` and, with `h = tensor([[1, 0, 1], [0, 0, 1]])`,
+/// `F.binary_cross_entropy_with_logits(x, h * (1 - s) + s / 2, pos_weight=w)`; the gradients are those of x, to 12 digits.
+#[test]
+fn weighted_losses_are_those_of_pytorch() {
+    let (logits, w) = ([0.5, -1.0, 2.0, 1.5, 0.25, -0.75], [0.5, 1.0, 2.0]);
+    let (one, several) =
+        (Targets::Classes(&[2, 1]), Targets::MultiLabel { holds: &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], classes: 3 });
+    for (targets, label_smoothing, want, gradient) in [
+        (
+            one,
+            0.0,
+            0.6877650675738461,
+            [0.116860261427, 0.026075048847, -0.142935310274, 0.239480113717, -0.264721132001, 0.025241018284],
+        ),
+        (
+            one,
+            0.1,
+            0.7467879349411876,
+            [0.106435528312, 0.013877477367, -0.120313005679, 0.23791589339, -0.24135537309, 0.0034394797],
+        ),
+        (
+            several,
+            0.0,
+            0.9342084852976028,
+            [-0.0314617224, 0.044823570228, -0.039734307341, 0.136262412699, 0.093696083481, -0.226392899725],
+        ),
+        (
+            several,
+            0.1,
+            0.9331462589304428,
+            [-0.024701475187, 0.036490236895, -0.030407616324, 0.128689185715, 0.085362750148, -0.212399743899],
+        ),
+    ] {
+        let options = LossOptions { class_weights: w.to_vec(), label_smoothing, r_drop: 0.0 };
+        let mut dlogits = [f64::NAN; 6];
+        let found = loss(&mut dlogits, &logits, targets, &options, options.total_weight(targets));
+        // the rounding of a few sums in f64
+        assert!((found - want).abs() < 1e-14, "{found} is not {want}");
+        // half a unit of the last digit that is written here
+        assert!(dlogits.iter().zip(gradient).all(|(a, b)| (a - b).abs() < 6e-13), "{dlogits:?}");
+    }
+}
+
 /// The loss of several labels a row from its definition.
 #[test]
 fn binary_cross_entropy_is_the_mean_over_rows_and_labels() {

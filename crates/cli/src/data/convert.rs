@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use distune::data::{Table, can_write, write_rows, write_table};
+use distune::data::{Labels, Table, can_write, write_rows, write_table};
 use serde_json::json;
 
 use crate::columns::ColumnArgs;
@@ -34,7 +34,7 @@ pub(crate) struct ConvertArgs {
 
 pub(crate) fn run(args: &ConvertArgs, common: &Common) -> anyhow::Result<()> {
     let columns = args.columns.resolve();
-    if let Some(table) = sources::file(&args.input, &columns, common)? {
+    if let Some(table) = sources::file(&args.input, &columns, Labels::Optional, common)? {
         if args.output == Path::new(STANDARD_OUTPUT) {
             return print(&args.format, &table);
         }

@@ -45,7 +45,11 @@ fn of_split(split: &SplitReport, max_length: usize) -> String {
     };
     // writing to a string cannot fail
     let _ = writeln!(out, "  {} rows{left_out}, {} different texts", thousands(split.rows), thousands(split.distinct));
-    let _ = writeln!(out, "  {}", of_classes(&split.classes));
+    let unlabelled = match split.unlabelled {
+        0 => String::new(),
+        n => format!("; {} rows without a label", thousands(n)),
+    };
+    let _ = writeln!(out, "  {}{unlabelled}", of_classes(&split.classes));
     if let Some(lengths) = &split.lengths {
         out += &of_lengths(lengths, max_length);
     }
@@ -57,10 +61,7 @@ fn of_classes(classes: &[Class]) -> String {
     if classes.is_empty() {
         return "no labels".to_owned();
     }
-    let one = |class: &Class| {
-        let label = if class.label.is_empty() { "(none)" } else { &class.label };
-        format!("{label} {} ({:.1} %)", thousands(class.rows), 100.0 * class.share)
-    };
+    let one = |class: &Class| format!("{} {} ({:.1} %)", class.label, thousands(class.rows), 100.0 * class.share);
     let mut listed: Vec<String> = classes.iter().take(CLASSES).map(one).collect();
     if classes.len() > CLASSES {
         listed.push(format!("and {} more", classes.len() - CLASSES));

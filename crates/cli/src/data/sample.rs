@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use distune::data::sample;
+use distune::data::{Labels, sample};
 
 use super::convert::{STANDARD_OUTPUT, print, write};
 use crate::columns::ColumnArgs;
@@ -34,9 +34,9 @@ pub(crate) struct SampleArgs {
 
 pub(crate) fn run(args: &SampleArgs, common: &Common) -> anyhow::Result<()> {
     let columns = args.columns.resolve();
-    let table = match sources::file(&args.input, &columns, common)? {
+    let table = match sources::file(&args.input, &columns, Labels::Optional, common)? {
         Some(table) => table,
-        None => sources::table(&args.input, Some("train"), &columns, common)?,
+        None => sources::table(&args.input, Some("train"), &columns, Labels::Required, common)?,
     };
     let mut sampled = table.without_rows();
     sampled.extend_from(&table, &sample(&table, args.rows, args.seed));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use distune::data::{Shares, partition};
+use distune::data::{Labels, Shares, partition};
 use distune::{Error, Result};
 
 use super::convert::write;
@@ -39,7 +39,7 @@ pub(crate) struct SplitArgs {
 
 pub(crate) fn run(args: &SplitArgs, common: &Common) -> anyhow::Result<()> {
     let shares = shares(args)?;
-    let Some(table) = sources::file(&args.input, &args.columns.resolve(), common)? else {
+    let Some(table) = sources::file(&args.input, &args.columns.resolve(), Labels::Optional, common)? else {
         let hint = "Name one of its files, or convert it with distune data convert";
         return Err(Error::file(args.input.as_ref(), "has splits already, expected one file", hint).into());
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use bytesize::ByteSize;
 use clap::Args;
-use distune::data::{Dataset, Examples, LabelMap, Splits, Table};
+use distune::data::{Columns, Dataset, Examples, LabelMap, Splits, Table};
 use distune::engine::Cpu;
 use distune::eval::evaluate;
 use distune::model::{Architecture, Config, Model, ModelFiles, ProblemType};
@@ -107,6 +107,8 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
             "Pairs: BERT's mark of the second text (its second token type) is left out, as DistilBERT has none.",
         );
     }
+    let others = [Some(&validation), splits.test.as_ref()];
+    record_columns(&mut settings.columns, &train, others);
     let tokenizer = sources::tokenizer(&files, &model.config, Some(recipe.max_seq_length))?;
     if !train.pairs.is_empty() {
         tokenizer.check_pairs()?;
@@ -154,8 +156,20 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     stop::unfinished(None);
     directory.finish()?;
     let frozen = model.weights.table().tensors().iter().any(|t| !recipe.unfreeze.trains(t, depth));
-    report(common, &output, &outcome, (test_name, test.as_ref()), frozen.then_some(&before))?;
+    let next = match (&settings.columns.text, &settings.columns.pair) {
+        (Some(text), Some(second)) => format!("--data FILE --text-column {text:?} --pair-column {second:?}"),
+        _ => "\"your text\"".to_owned(),
+    };
+    report(common, &output, &outcome, (test_name, test.as_ref()), frozen.then_some(&before), &next)?;
     Ok(())
+}
+
+/// Names the columns of text, pair and label for the run's records, unless other splits call them otherwise.
+fn record_columns(columns: &mut Columns, train: &Table, others: [Option<&Table>; 2]) {
+    let of = |table: &Table| [Some(table.text_column.clone()), table.pair_column.clone(), table.label_column.clone()];
+    if others.into_iter().flatten().all(|table| of(table) == of(train)) {
+        [columns.text, columns.pair, columns.label] = of(train);
+    }
 }
 
 /// The error for data without a second split.
@@ -195,13 +209,18 @@ fn model_for(
         let own = LabelMap::of_model(config);
         if fresh.problem() == own.problem() && fresh.names().iter().all(|name| own.id(name).is_some()) {
             let pairs: Vec<String> = fresh.names().iter().map(|name| named_alike(name, &own)).collect();
-            note(
-                common,
-                format!("Goes on from the model's trained head ({}); --new-head starts a new one.", pairs.join(", ")),
-            );
+            let pairs = first_names(&pairs);
+            note(common, format!("Goes on from the model's trained head ({pairs}); --new-head starts a new one."));
             return Ok((Model::load(files)?, own));
         }
-        note(common, format!("The model's labels ({}) are not those of the data: starts a new head.", shown(&own)));
+        let why = match fresh.problem() == own.problem() {
+            true => format!("The model's labels ({}) are not those of the data", shown(&own)),
+            false if own.problem() == ProblemType::MultiLabel => {
+                "The model tells any number of labels a row, the data have one".to_owned()
+            }
+            false => "The model tells one label a row, the data have any number of them".to_owned(),
+        };
+        note(common, format!("{why}: starts a new head."));
     }
     let several = if fresh.problem() == ProblemType::MultiLabel { ", any number of them a row" } else { "" };
     note(common, format!("New head for the labels {}{several}.", shown(&fresh)));
@@ -210,7 +229,11 @@ fn model_for(
 
 /// The names of the classes, of many the first ones.
 fn shown(labels: &LabelMap) -> String {
-    let names = labels.names();
+    first_names(labels.names())
+}
+
+/// Some of many names.
+fn first_names(names: &[String]) -> String {
     let first = names[..names.len().min(LABELS_SHOWN)].join(", ");
     if names.len() > LABELS_SHOWN { format!("{first} and {} more", names.len() - LABELS_SHOWN) } else { first }
 }

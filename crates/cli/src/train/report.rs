@@ -121,12 +121,14 @@ fn cache_line(cache: &CacheReport) -> String {
     )
 }
 
+/// The end of a training; `next` is what `predict` takes after its model.
 pub(super) fn report(
     common: &Common,
     output: &Path,
     outcome: &Outcome,
     (test_name, test): (&str, Option<&Evaluation>),
     frozen: Option<&String>,
+    next: &str,
 ) -> std::io::Result<()> {
     let (best, epoch) = (outcome.best().map(|e| &e.validation), outcome.best().map_or(0.0, |e| e.epoch));
     let judged = [("eval", "validation", best), ("test", test_name, test)];
@@ -163,5 +165,5 @@ pub(super) fn report(
         line(format!("\n{name}: {}, loss {:.4}", score(&evaluation.metrics), evaluation.loss))?;
         line(table(&evaluation.metrics).trim_end())?;
     }
-    line(format!("\nSaved to {}. Next: distune predict --model {} \"your text\"", output.display(), output.display()))
+    line(format!("\nSaved to {}. Next: distune predict --model {} {next}", output.display(), output.display()))
 }

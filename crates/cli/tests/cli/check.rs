@@ -95,6 +95,18 @@ fn a_directory_is_checked_split_by_split() {
 }
 
 #[test]
+fn rows_without_a_label_are_of_no_class() {
+    let sandbox = Sandbox::new();
+    sandbox.write("several/train.csv", "text,label\na,x|y\nb,x\nc,y\n");
+    sandbox.write("several/dev.csv", "text,label\nd,x\ne,\n");
+    let report = json(&sandbox, "several", "");
+    assert_eq!(kinds(&report), [], "none is unreadable, and no label is no label that train has not got");
+    assert_eq!(report["splits"][1]["unlabelled"], 1);
+    let ran = check(&sandbox, "several", "", 0);
+    assert_says(&ran.stdout, &["1 class: x 1 (50.0 %); 1 rows without a label"]);
+}
+
+#[test]
 fn files_and_standard_input_are_checked_whole() {
     let sandbox = Sandbox::new();
     let expected = [("unreadable_rows", 2), ("contradictory_labels", 1), ("repeated_texts", 1)];

@@ -54,6 +54,13 @@ fn several_labels_a_row() {
     let ran = sandbox.succeeds("eval --model out --data more.csv --json");
     let results: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&results["eval_samples"], &results["eval_classes"][0]["support"]), (&json!(18), &json!(9)));
+    // a row may have none even where no row has several
+    sandbox.write("few.csv", "text,labels\na good plot,plot\na dull film,\n");
+    let ran = sandbox.succeeds("eval --model out --data few.csv");
+    assert_says(&ran.stdout, &["micro F1", "of 2 rows"]);
+    sandbox.write("single.csv", format!("text,labels\n{more}"));
+    let ran = sandbox.succeeds("train --model out --data single.csv --output single --epochs 1");
+    assert_says(&ran.stderr, &["The model tells any number of labels a row, the data have one: starts a new head."]);
     sandbox.write("data/wrong.csv", "text,labels\ngood,negative|positive\ndull,negative\n");
     sandbox.succeeds("train --model model --data data --output one --epochs 1");
     let message = sandbox.fails("eval --model one --data data/wrong.csv");
@@ -72,7 +79,20 @@ fn pairs_of_texts() {
     let pair = "--text-column question --pair-column answer";
     let ran = sandbox.succeeds(&format!("{TRAIN} --epochs 10 --learning-rate 0.01 --data rows.csv {pair}"));
     // the labels follow from the second texts alone
-    assert_says(&ran.stdout, &["test: accuracy 100.00 %"]);
+    let next = "predict --model out --data FILE --text-column \"question\" --pair-column \"answer\"";
+    assert_says(&ran.stdout, &["test: accuracy 100.00 %", next]);
+    let recipe = String::from_utf8(sandbox.read("out/recipe.toml")).unwrap();
+    assert_says(&recipe, &["text_column = \"question\"", "pair_column = \"answer\"", "label_column = \"label\""]);
+    // without the second texts the answers would mean nothing
+    for command in ["predict --data rows.csv --text-column question", "eval --data rows.csv --text-column question"] {
+        let message = sandbox.fails(&format!("{command} --model out"));
+        assert_says(
+            &message,
+            &["rows.csv: single texts, but the model was trained on pairs", "--pair-column \"answer\""],
+        );
+    }
+    let (message, _) = sandbox.fails_with("predict --model out film", "");
+    assert_says(&message, &["the arguments: single texts, but the model was trained on pairs"]);
     sandbox.write("new.tsv", "question\tanswer\nthe film\tgood\nthe plot\tbad\n");
     let ran = sandbox.succeeds(&format!("predict --model out --data new.tsv {pair} --json"));
     let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -94,6 +114,22 @@ fn rows_of_a_file_are_predicted() {
     assert_eq!(ends, ["very good film", "very bad"]);
     let ran = sandbox.succeeds("predict --model run --data data --split dev");
     assert_eq!(ran.stdout.lines().count(), 12);
+    // labels are not needed, whatever they are
+    for labels in ["", "0.5"] {
+        sandbox.write("labels.csv", format!("text,label\na film,{labels}\nthe plot,\n"));
+        assert_eq!(sandbox.succeeds("predict --model run --data labels.csv").stdout.lines().count(), 2);
+    }
+    sandbox.write("labels.jsonl", "{\"text\": \"a film\"}\n{\"text\": \"the plot\", \"label\": 1}\n");
+    assert_eq!(sandbox.succeeds("predict --model run --data labels.jsonl").stdout.lines().count(), 2);
+    sandbox.write("glue/test.tsv", "index\tsentence\n0\tthe plot of the test split\n");
+    let ran = sandbox.succeeds("predict --model run --data glue");
+    assert!(ran.stdout.ends_with("\tthe plot of the test split\n"), "{}", ran.stdout);
+    sandbox.write("pairs.csv", "sentence1,sentence2\na,b\n");
+    let message = sandbox.fails("predict --model run --data pairs.csv");
+    assert_says(
+        &message,
+        &["pairs.csv: pairs of texts, but the model was trained on single ones", "--text-column NAME"],
+    );
     sandbox.write("bad.tsv", "text\nfine\n \n");
     let (message, _) = sandbox.fails_with("predict --model run --data bad.tsv", "");
     assert_says(&message, &["bad.tsv, line 3: the text in column \"text\" is empty"]);
@@ -137,7 +173,7 @@ fn class_weights() {
     );
     assert_says(
         &refused(r#"{"negative": 1, "other": 2}"#),
-        &["other: expected a class of the model (negative, positive)"],
+        &["other: expected a class of the model (\"negative\", \"positive\")"],
     );
     assert_says(&refused(r#"["a"]"#), &["bad.json: not a JSON object of numbers", "Expected an object such as"]);
     let message = sandbox.fails("train --model model --data data --output out --class-weights nowhere.json");
@@ -156,6 +192,11 @@ fn a_thousand_classes() {
     assert_says(&ran.stdout, &["... and 970 classes with no more rows than these"]);
     assert_eq!(sandbox.json("out/config.json")["id2label"]["999"], "999");
     assert_eq!(sandbox.json("out/eval_results.json").get("eval_confusion"), None);
+    let ran = sandbox.succeeds("train --model out --data rows.tsv --output again --epochs 1 --unfreeze head");
+    assert_says(&ran.stderr, &["Goes on from the model's trained head (0, 1, 2, 3,", " and 980 more);"]);
+    sandbox.write("weights.json", "{\"nothing\": 1}");
+    let message = sandbox.fails("train --model out --data rows.tsv --output more --class-weights weights.json");
+    assert_says(&message, &["expected a class of the model (\"0\", \"1\"", "and 990 more"]);
     let ran = sandbox.succeeds_with("predict --model out", "a film\n");
     assert_eq!(ran.stdout.trim_end().split('\t').count(), 1 + 5 + 1, "the five most probable: {}", ran.stdout);
     sandbox.write("rows.tsv", "text\tlabel\n".to_owned() + &rows(1001));

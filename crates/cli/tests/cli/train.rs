@@ -87,6 +87,13 @@ fn writes_results() {
     assert_has(&log[0], &["step", "epoch", "loss", "grad_norm", "learning_rate"]);
     assert_eq!(log.iter().filter(|entry| entry.get("eval_accuracy").is_some()).count(), 4, "one for each epoch");
 
+    assert!(log.iter().all(|entry| entry.as_object().unwrap().values().all(Value::is_number)), "short");
+    #[cfg(unix)]
+    {
+        let mode = |name: &str| std::os::unix::fs::MetadataExt::mode(&sandbox.path(name).metadata().unwrap());
+        assert_eq!(mode("run/model.safetensors"), mode("run/config.json"), "readable by the same people");
+    }
+
     let recipe: Value = toml::from_str(&String::from_utf8(sandbox.read("run/recipe.toml")).unwrap()).unwrap();
     assert_eq!((&recipe["model"], &recipe["data"]), (&json!("model"), &json!("data")));
     assert_eq!((&recipe["seed"], &recipe["unfreeze"]), (&json!(1), &json!("blocks:2")));

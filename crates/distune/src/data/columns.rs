@@ -48,6 +48,10 @@ pub struct Columns {
     pub group: Option<String>,
     /// Whether rows that cannot be used are left out and listed in [`super::Table::skipped`], instead of being an error.
     pub skip_bad: bool,
+    /// Whether rows are known to have any number of labels, as by another split or by a model: then a row may have none even
+    /// where no row has several.
+    #[serde(skip)]
+    pub several_labels: bool,
     /// What is taken of a treebank.
     pub trees: Trees,
 }
@@ -66,11 +70,13 @@ pub(super) struct Indices {
 pub enum Labels {
     /// A file without a label column is an error: training, evaluation.
     Required,
-    /// A file without a label column is read without labels: prediction. A label column that the user named must
+    /// A file without a label column is read without labels: conversion, a check. A label column that the user named must
     /// be there all the same.
     Optional,
     /// The same, and even a named label column may be missing: the test files of a directory.
     IfThere,
+    /// No label is read, whatever the file has: prediction.
+    Ignored,
 }
 
 impl Columns {
@@ -84,7 +90,10 @@ impl Columns {
         let Some(text) = text else {
             return Err(missing(path, header, "text", self.text.as_deref(), &TEXT_NAMES));
         };
-        let label = find_or_guess(path, header, self.label.as_deref(), &LABEL_NAMES)?;
+        let label = match labels {
+            Labels::Ignored => None,
+            _ => find_or_guess(path, header, self.label.as_deref(), &LABEL_NAMES)?,
+        };
         let needed = labels == Labels::Required || labels == Labels::Optional && self.label.is_some();
         if label.is_none() && needed {
             return Err(missing(path, header, "label", self.label.as_deref(), &LABEL_NAMES));

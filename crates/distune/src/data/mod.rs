@@ -29,11 +29,11 @@ pub use labels::{Dataset, LabelMap, MAX_CLASSES};
 pub use partition::{Shares, partition};
 pub use read::{Table, Trees, read_bytes, read_file, read_files};
 pub use sample::sample;
-pub use splits::{SelectOn, Splits, note_table, read_as_one, read_splits};
+pub use splits::{SelectOn, Splits, note_table, read_as_one, read_split, read_splits};
 pub use write::{can_write, write_rows, write_table};
 
 /// `"a", "b", "c" and 4 more`: names for a message, each cut at 40 characters, at most `most` of them; `none` for none.
-fn quoted<S: AsRef<str>>(names: &[S], most: usize) -> String {
+pub(crate) fn quoted<S: AsRef<str>>(names: &[S], most: usize) -> String {
     let cut = |name: &str| match name.char_indices().nth(40) {
         Some((at, _)) => format!("{:?}...", &name[..at]),
         None => format!("{name:?}"),

@@ -37,7 +37,8 @@ enum Part {
 ///
 /// The division is random by `seed` and stratified: of each class (where a row has several labels, its rarest one) its share of the rows, rounded so that the sums come out, goes to validation and to test. Rows with the same text (letters and
 /// digits alone, in lower case) stay together, and so do rows of the same group, which count to the class of the first of
-/// them; with groups, a class gets what the classes before it could not take. Every class keeps rows to train on.
+/// them; with groups, a class gets what the classes before it could not take, and where each group is larger than a part should
+/// be, the smallest one is it, as long as train keeps as many rows. Every class keeps rows to train on.
 pub fn partition(table: &Table, shares: Shares, seed: u64) -> [Option<Table>; 3] {
     let parts = assign(table, shares, seed);
     [Part::Train, Part::Validation, Part::Test].map(|wanted| {
@@ -59,6 +60,7 @@ fn assign(table: &Table, shares: Shares, seed: u64) -> Vec<Part> {
         classes.entry(stratum(rows[0])).or_default().push(i);
     }
     let mut parts = vec![Part::Train; table.len()];
+    let mut trained = Trained(rows_of.clone());
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut seen = 0;
     let rounded = |share: f64, rows: usize| (share * rows as f64 + 0.5) as usize;
@@ -74,13 +76,53 @@ fn assign(table: &Table, shares: Shares, seed: u64) -> Vec<Part> {
         // all but one: a class must have something to train on
         for &i in class.iter().skip(1) {
             let rows = &together[i];
-            if let Some((part, _, left)) = left.iter_mut().find(|(_, _, left)| rows.len() <= *left) {
+            if let Some((part, _, left)) = left.iter_mut().find(|(_, _, left)| rows.len() <= *left)
+                && trained.spares(table, rows)
+            {
                 *left -= rows.len();
                 rows.iter().for_each(|&row| parts[row] = *part);
             }
         }
     }
+    if !table.groups.is_empty() {
+        let wanted = left.into_iter().filter(|(_, share, _)| *share > 0.0).map(|(part, ..)| part);
+        wanted.for_each(|part| give_a_group(table, part, &together, &mut parts, &mut trained));
+    }
     parts
+}
+
+/// Where a part has no rows because all groups are larger than it should be: the smallest group that train can spare.
+fn give_a_group(table: &Table, part: Part, together: &[Vec<usize>], parts: &mut [Part], trained: &mut Trained) {
+    if parts.contains(&part) {
+        return;
+    }
+    let in_train = parts.iter().filter(|&&part| part == Part::Train).count();
+    let mut by_size: Vec<&Vec<usize>> = together.iter().filter(|rows| parts[rows[0]] == Part::Train).collect();
+    by_size.sort_by_key(|rows| rows.len());
+    let spared = by_size.into_iter().find(|rows| 2 * rows.len() <= in_train && trained.spares(table, rows));
+    spared.into_iter().flatten().for_each(|&row| parts[row] = part);
+}
+
+/// How many rows of each class are still to train on.
+struct Trained<'a>(HashMap<&'a str, usize>);
+
+impl Trained<'_> {
+    /// Whether rows can go elsewhere because each of their classes keeps others; if so, they are gone.
+    fn spares(&mut self, table: &Table, rows: &[usize]) -> bool {
+        let names = || rows.iter().flat_map(|&row| table.names_of(row));
+        names().for_each(|name| self.add(name, -1));
+        let spared = names().all(|name| self.0.get(name).is_none_or(|&rows| rows > 0));
+        if !spared {
+            names().for_each(|name| self.add(name, 1));
+        }
+        spared
+    }
+
+    fn add(&mut self, name: &str, change: isize) {
+        if let Some(rows) = self.0.get_mut(name) {
+            *rows = rows.saturating_add_signed(change);
+        }
+    }
 }
 
 /// The rows of each set that must not be divided, in the order of the first rows.

@@ -70,6 +70,50 @@ pub fn read_as_one(paths: &[PathBuf], columns: &Columns) -> Result<Splits> {
     Ok(Splits { train: Some(table), notes, ..Splits::default() })
 }
 
+/// Reads one split of a directory and none of the others: the one called so, or without a name test, or else validation. Also
+/// returns what was assumed.
+///
+/// # Errors
+/// A directory without such a file, or without labels where they are required, and all that [`read_files`] refuses.
+pub fn read_split(
+    directory: &Path,
+    split: Option<&str>,
+    columns: &Columns,
+    labels: Labels,
+) -> Result<(Table, Vec<String>)> {
+    let wanted = match split {
+        None => vec![TEST, VALIDATION],
+        Some("train") => vec![TRAIN],
+        Some("test") => vec![TEST],
+        Some(_) => vec![VALIDATION],
+    };
+    let (mut notes, mut columns) = (Vec::new(), columns.clone());
+    columns.trees.phrases &= wanted == [TRAIN];
+    for names in wanted {
+        let mut files = SplitFiles::list(directory, TRAIN)?.find(names)?;
+        if files.is_empty() {
+            files = SplitFiles::list(directory, names)?.find(names)?;
+        }
+        if files.is_empty() {
+            continue;
+        }
+        let lenient = if labels == Labels::Required { Labels::IfThere } else { labels };
+        let table = read_files(&files, &columns, lenient)?;
+        match unlabelled(&table).filter(|_| labels == Labels::Required) {
+            Some(why) => notes.push(format!("{}: skipped, {why}", table.path.display())),
+            None => {
+                note_table(&mut notes, &columns, &table, None);
+                return Ok((table, notes));
+            }
+        }
+    }
+    let problem = match (split, notes.pop()) {
+        (_, Some(skipped)) => return Err(Error::file(directory, format!("no rows to judge by; {skipped}"), "")),
+        (split, None) => format!("has no {} split", split.unwrap_or("test or validation")),
+    };
+    Err(Error::file(directory, problem, "Name another one with --split, or a file"))
+}
+
 impl Splits {
     /// Makes the splits that are missing, at random by `seed` as [`partition`] does, and says so in the notes.
     ///
@@ -138,6 +182,7 @@ fn read_directory(directory: &Path, columns: &Columns) -> Result<Splits> {
     // phrases are for training; what is judged are sentences
     let mut judged = columns.clone();
     judged.trees.phrases = false;
+    judged.several_labels |= train.multi_label;
     let mut validation = match &files.find(VALIDATION)?[..] {
         [] => None,
         paths => Some(read_files(paths, &judged, Labels::Required)?),
@@ -189,9 +234,12 @@ pub fn note_table(notes: &mut Vec<String>, columns: &Columns, table: &Table, kno
     let same = known.is_some_and(|known| (&known.text_column, &known.label_column) == (text, &table.label_column));
     let unlabelled = known.is_some() && table.labels.is_empty();
     if guessed && !same && !unlabelled {
-        let label = table.label_column.as_deref().unwrap_or("none");
+        let label = match &table.label_column {
+            Some(label) => format!("label column {label:?}"),
+            None => "no labels".to_owned(),
+        };
         let second = table.pair_column.as_ref().map(|pair| format!(", second text {pair:?}")).unwrap_or_default();
-        notes.push(format!("{path}: text column {text:?}{second}, label column {label:?}, from the header"));
+        notes.push(format!("{path}: text column {text:?}{second}, {label}, from the header"));
     }
     notes.extend(table.notes.iter().cloned());
     if !table.skipped.is_empty() {

@@ -50,7 +50,11 @@ fn save_parts(
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     serialize_to_file(views, Some(metadata), &path).map_err(|e| failed(&e))?;
     File::open(&path).and_then(|f| f.sync_all()).map_err(|e| Error::io(&path, "write", &e))?;
-    write(&directory.join("config.json"), config.as_bytes())?;
+    let config_path = directory.join("config.json");
+    write(&config_path, config.as_bytes())?;
+    // the crate makes a file that only its owner may read
+    let readable = std::fs::metadata(&config_path).and_then(|like| std::fs::set_permissions(&path, like.permissions()));
+    readable.map_err(|e| Error::io(&path, "write", &e))?;
     for (name, contents) in tokenizer {
         write(&directory.join(name), contents)?;
     }

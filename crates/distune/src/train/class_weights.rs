@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Answers, LabelMap};
+use crate::data::{Answers, LabelMap, quoted};
 use crate::model::Config;
 use crate::{Error, Result};
 
@@ -68,7 +68,7 @@ fn named(weights: &BTreeMap<String, f64>, labels: &LabelMap) -> Result<Vec<f64>>
     let error = |name: &str, expected: &str, found: &str| Err(Error::value("class weights", name, expected, found));
     for (name, &weight) in weights {
         let Some(id) = labels.id(name) else {
-            return error(name, &format!("a class of the model ({})", labels.names().join(", ")), "another name");
+            return error(name, &format!("a class of the model ({})", quoted(labels.names(), 10)), "another name");
         };
         if !(weight.is_finite() && weight > 0.0) {
             return error(name, "a number above 0", &weight.to_string());
@@ -115,7 +115,9 @@ mod tests {
         assert_eq!(resolve(r#""none""#).unwrap(), [0.0; 0]);
         let message = |json: &str| resolve(json).unwrap_err().to_string();
         assert_eq!(message(r#"{"a": 1, "b": 1}"#), "class weights: c: expected a weight for each class, found none");
-        assert!(message(r#"{"x": 1}"#).starts_with("class weights: x: expected a class of the model (a, b, c)"));
+        assert!(
+            message(r#"{"x": 1}"#).starts_with("class weights: x: expected a class of the model (\"a\", \"b\", \"c\")")
+        );
         assert!(message(r#"{"a": -1}"#).ends_with("expected a number above 0, found -1"));
         assert!(message(r#"{"a": 1, "A": 1}"#).contains("one weight for each class"));
     }

@@ -294,6 +294,17 @@ mod tests {
     }
 
     #[test]
+    fn a_written_recipe_is_read_back() {
+        let named = ClassWeights::Named([("no".to_owned(), 1.0), ("yes".to_owned(), 2.5)].into());
+        for class_weights in [ClassWeights::None, ClassWeights::Balanced, named] {
+            let recipe =
+                Recipe { class_weights, select_on: SelectOn::HeldOut, seed: u64::MAX, ..Recipe::recommended() };
+            let written = toml::to_string(&recipe).unwrap();
+            assert_eq!(toml::from_str::<Recipe>(&written).unwrap(), recipe, "{written}");
+        }
+    }
+
+    #[test]
     fn bad_values_are_named() {
         let bad = |change: fn(&mut Recipe)| {
             let mut recipe = Recipe::default();

@@ -190,6 +190,7 @@ mod tests {
             group: Some("d".into()),
             skip_bad: true,
             trees: Trees { phrases: true, five_classes: true },
+            several_labels: false,
         };
         file.recipe = Recipe {
             unfreeze: Unfreeze::Blocks(3),

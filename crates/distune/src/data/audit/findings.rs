@@ -300,6 +300,7 @@ impl<'r, 'a> Findings<'r, 'a> {
                 unreadable: tables.iter().map(|table| table.skipped.len()).sum(),
                 distinct: self.distinct.get(at).copied().unwrap_or_default(),
                 classes: classes(self.rows, split),
+                unlabelled: self.rows.without_label(split),
                 lengths: lengths.next().flatten(),
             });
         }
@@ -314,7 +315,8 @@ impl<'r, 'a> Findings<'r, 'a> {
 fn classes(rows: &Rows, split: &Split) -> Vec<Class> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (class, count) in (0..).zip(rows.class_counts(split)).filter(|&(_, count)| count > 0) {
-        for name in rows.class_names(class) {
+        // a row of none of several labels is of no class
+        for name in rows.class_names(class).into_iter().filter(|name| !name.is_empty()) {
             *counts.entry(name).or_default() += count;
         }
     }

@@ -38,7 +38,9 @@ fn read_directory(directory: &Path, columns: &Columns, notes: &mut Vec<String>) 
         let found = files.find(names)?;
         if !found.is_empty() {
             let known = parts.first().and_then(|part: &Part| part.tables.first());
-            let part = read_part(split, &found, columns, Labels::IfThere, known, notes)?;
+            let mut columns = columns.clone();
+            columns.several_labels |= known.is_some_and(|table| table.multi_label);
+            let part = read_part(split, &found, &columns, Labels::IfThere, known, notes)?;
             parts.push(part);
         }
     }
@@ -59,13 +61,15 @@ fn read_part(
     notes: &mut Vec<String>,
 ) -> Result<Part> {
     let mut part = Part { split: split.to_owned(), tables: Vec::new() };
+    let mut columns = columns.clone();
     for path in files {
-        let table = read_file(path, columns, labels)?;
+        let table = read_file(path, &columns, labels)?;
+        columns.several_labels |= table.multi_label;
         // rows that were left out are in the report
         let mut assumed = table.without_rows();
         assumed.extend_from(&table, &[0]);
         assumed.notes.clone_from(&table.notes);
-        note_table(notes, columns, &assumed, known.or(part.tables.first()));
+        note_table(notes, &columns, &assumed, known.or(part.tables.first()));
         part.tables.push(table);
     }
     Ok(part)

@@ -36,6 +36,8 @@ pub struct SplitReport {
     pub distinct: usize,
     /// Rows of each class: in the order of numbers, if they all are, or else of the alphabet. Empty without labels.
     pub classes: Vec<Class>,
+    /// Rows without a label, where rows have any number of them.
+    pub unlabelled: usize,
     /// Lengths in tokens.
     pub lengths: Option<LengthReport>,
 }

@@ -138,6 +138,12 @@ impl<'a> Rows<'a> {
         if self.several { name.split('|').collect() } else { vec![name] }
     }
 
+    /// The rows of a split that have none of several labels.
+    pub(super) fn without_label(&self, split: &Split) -> usize {
+        let none = self.classes.iter().position(String::is_empty);
+        none.map_or(0, |class| self.class_counts(split)[class])
+    }
+
     /// `[C]` rows of each class in a split.
     pub(super) fn class_counts(&self, split: &Split) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];

@@ -62,6 +62,7 @@ impl Builder {
             pair_column: name(indices.pair),
             label_column: name(indices.label),
             group_column: name(indices.group),
+            multi_label: columns.several_labels && indices.label.is_some(),
             ..Table::default()
         };
         Ok(Self { table, skip_bad: columns.skip_bad, unlabelled: Vec::new(), columns: indices })

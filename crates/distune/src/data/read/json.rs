@@ -97,7 +97,8 @@ impl Objects<'_> {
             }
         };
         let mut input = serde_json::Deserializer::from_slice(json);
-        let wanted = Wanted { keys: &self.keys, label_left_out: self.keys[2].is_none() && columns.label.is_none() };
+        let left_out = labels != Labels::Ignored && self.keys[2].is_none() && columns.label.is_none();
+        let wanted = Wanted { keys: &self.keys, label_left_out: left_out };
         let read = wanted.deserialize(&mut input).and_then(|cells| input.end().map(|()| cells));
         match read {
             Ok([text, pair, label, group]) => {

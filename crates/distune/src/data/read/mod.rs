@@ -131,9 +131,11 @@ pub fn read_files(paths: &[PathBuf], columns: &Columns, labels: Labels) -> Resul
     let Some((first, rest)) = paths.split_first() else {
         return Err(Error::file(Path::new("--data"), "names no file", ""));
     };
-    let mut all = read_file(first, columns, labels)?;
+    let mut columns = columns.clone();
+    let mut all = read_file(first, &columns, labels)?;
     for path in rest {
-        let table = read_file(path, columns, labels)?;
+        columns.several_labels |= all.multi_label;
+        let table = read_file(path, &columns, labels)?;
         let what = |t: &Table| {
             [("labels", !t.labels.is_empty()), ("pairs", !t.pairs.is_empty()), ("groups", !t.groups.is_empty())]
         };

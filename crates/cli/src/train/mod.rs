@@ -65,9 +65,11 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     sources::notes(&files, &config).iter().for_each(|text| note(common, text));
     let recipe = args.recipe.resolve(&config)?;
     let splits = sources::splits(&args.data, &args.columns.resolve(), common)?;
+    // of the splits as they are, as `data check` tells them
+    let problems = distune::data::audit::quick_check(&splits);
     let splits = splits.complete(recipe.select_on, recipe.seed);
     splits.notes.iter().for_each(|text| note(common, text));
-    distune::data::audit::quick_check(&splits).iter().for_each(|text| note(common, text));
+    problems.iter().for_each(|text| note(common, text));
 
     let (model, labels) = model_for(args, &files, &config, &splits, &recipe, common)?;
     files.forget_weights();

@@ -92,9 +92,11 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     args.recipe.fit(&mut settings.recipe, &config)?;
     let recipe = &settings.recipe;
     let splits = sources::splits(&data_names, &settings.columns, common)?;
+    // of the splits as they are, as `data check` tells them
+    let problems = distune::data::audit::quick_check(&splits);
     let splits = splits.complete(recipe.select_on, recipe.seed);
     splits.notes.iter().for_each(|text| note(common, text));
-    distune::data::audit::quick_check(&splits).iter().for_each(|text| note(common, text));
+    problems.iter().for_each(|text| note(common, text));
 
     let (model, labels) = model_for(&settings, &files, &config, &splits, common)?;
     files.forget_weights();

@@ -205,6 +205,13 @@ fn a_training_warns() {
         "Data: train: 1 of 34 rows (2.9 %) repeats an earlier one. \"distune data check\" lists them.\n",
     ];
     assert_says(&ran.stderr, &expected);
+    // the same figures where rows are held out and dev is judged at the end
+    let row = "the film number 0 was very good";
+    sandbox.write("data/dev.tsv", format!("sentence\tlabel\n{row}\tpositive\nthe plot\tnegative\n"));
+    sandbox.remove("data/test.tsv");
+    let ran = sandbox.succeeds("train --model model --data data --output held --epochs 1");
+    let overlap = "Data: validation: 1 of 2 rows (50.0 %) is in train too. \"distune data check\" lists";
+    assert_says(&ran.stderr, &["Data: train: 1 of 34 rows (2.9 %) repeats an earlier one.\n", overlap]);
     let quiet = sandbox.succeeds("train --model model --data data --output quiet --epochs 1 --quiet");
     assert!(!quiet.stderr.contains("Data:"), "{}", quiet.stderr);
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::thousands;
 use super::files::SplitFiles;
 use super::{Columns, Labels, Shares, Table, partition, quoted, read_files};
 use crate::{Error, Result};
@@ -127,6 +128,7 @@ impl Splits {
         if self.validation.is_none() && self.test.is_none() {
             [self.train, self.validation, self.test] = partition(&table, Shares::default(), seed);
             let [train, validation, test] = [&self.train, &self.validation, &self.test].map(rows);
+            let total = thousands(total);
             self.notes.push(format!(
                 "{path}: its {total} rows were split at random within each class (seed {seed}): {train} train, \
                  {validation} validation, {test} test"
@@ -148,8 +150,11 @@ impl Splits {
         }
         let shares = Shares { validation: (HELD_OUT as f64 / total as f64).min(0.1), test: 0.0 };
         let [train, held_out, _] = partition(&table, shares, seed);
-        self.notes
-            .push(format!("{path}: {} of its {total} rows are held out to select the best epoch by", rows(&held_out)));
+        self.notes.push(format!(
+            "{path}: {} of its {} rows are held out to select the best epoch by",
+            rows(&held_out),
+            thousands(total)
+        ));
         (self.train, self.test_is_dev) = (train, self.test.is_none());
         let dev = std::mem::replace(&mut self.validation, held_out);
         match (&self.test, dev) {
@@ -165,8 +170,8 @@ impl Splits {
     }
 }
 
-fn rows(table: &Option<Table>) -> usize {
-    table.as_ref().map_or(0, Table::len)
+fn rows(table: &Option<Table>) -> String {
+    thousands(table.as_ref().map_or(0, Table::len))
 }
 
 /// Reads the files of a directory.

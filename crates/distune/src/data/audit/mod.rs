@@ -37,6 +37,7 @@ use crate::tokenize::Tokenizer;
 use crate::{Error, Result};
 use findings::Findings;
 use rows::Rows;
+pub(super) use words::thousands;
 
 /// Rows that are tokenized or hashed between two looks at [`Watcher::stop_requested`].
 const CHUNK: usize = 1 << 14;
@@ -103,7 +104,7 @@ pub fn check(parts: &[Part], options: &Options, watcher: &mut dyn Watcher) -> Re
     Ok(findings.report(lengths, options.max_length))
 }
 
-/// The cheap part of [`check`], for the start of a training: one sentence for each problem among repeated texts, contradictory
+/// The cheap part of [`check`], for the start of a training, of the splits as they were read: one sentence for each problem among repeated texts, contradictory
 /// labels and texts in two splits.
 pub fn quick_check(splits: &Splits) -> Vec<String> {
     let named = [("train", &splits.train), ("validation", &splits.validation), ("test", &splits.test)];

@@ -202,18 +202,14 @@ unsafe fn rows_along<R: Rounding, const PER_WORD: usize>(
     lines: usize,
 ) {
     for (row, values) in rows.chunks_exact_mut(lines).zip(values.chunks_exact(depth.max(1))) {
-        let (words, rest) = values.as_chunks::<PER_WORD>();
-        let (squares, words) = words.as_chunks::<SQUARE>();
+        let squares = values.as_chunks::<PER_WORD>().0.as_chunks::<SQUARE>().0;
         for (line, square) in row.iter_mut().zip(squares) {
             // SAFETY: passed on.
             *line = unsafe { R::along(square) };
         }
         if let Some(line) = row.get_mut(squares.len()) {
-            let mut last = [[0.0; PER_WORD]; SQUARE];
-            last[..words.len()].copy_from_slice(words);
-            last.as_flattened_mut()[words.len() * PER_WORD..][..rest.len()].copy_from_slice(rest);
             // SAFETY: passed on.
-            *line = unsafe { R::along(&last) };
+            *line = unsafe { words_along::<R, PER_WORD>(&values[squares.len() * SQUARE * PER_WORD..]) };
         }
     }
 }
@@ -439,27 +435,20 @@ unsafe fn panel_along<R: Rounding, const PER_WORD: usize>(
 ) {
     let Matrix { values, rows: lanes, columns: depth, .. } = matrix;
     for lane in (0..Panel::COLUMNS).step_by(SQUARE) {
-        let row = |l: usize| match first + lane + l {
-            row if row < lanes => &values[row * depth..][..depth][words.start * PER_WORD..],
-            _ => &[],
-        };
-        let mut rows: [&[f32]; SQUARE] = std::array::from_fn(row);
-        for packed in panel.chunks_mut(SQUARE) {
+        for (packed, word) in panel.chunks_mut(SQUARE).zip(words.clone().step_by(SQUARE)) {
+            let (row, at) = (first + lane, word * PER_WORD);
             let mut square = [[0; SQUARE]; SQUARE];
-            for (square, row) in square.iter_mut().zip(&mut rows) {
-                let part = SQUARE * PER_WORD;
-                // SAFETY: passed on.
-                unsafe {
-                    if let Some((values, rest)) = row.split_at_checked(part) {
-                        *square = R::along::<PER_WORD>(&values.as_chunks().0.as_chunks().0[0]);
-                        *row = rest;
-                    } else {
-                        // the last words, or a missing lane
-                        let mut last = [[0.0; PER_WORD]; SQUARE];
-                        last.as_flattened_mut()[..row.len()].copy_from_slice(row);
-                        *square = R::along(&last);
-                        *row = &[];
-                    }
+            if row + SQUARE <= lanes && at + SQUARE * PER_WORD <= depth {
+                for (l, square) in square.iter_mut().enumerate() {
+                    let values = values[(row + l) * depth + at..].as_chunks().0.first_chunk();
+                    // SAFETY: passed on.
+                    *square = unsafe { R::along::<PER_WORD>(values.unwrap_or(&[[0.0; PER_WORD]; SQUARE])) };
+                }
+            } else {
+                let rows = (row..lanes).map(|row| &values[row * depth..][at.min(depth)..depth]);
+                for (square, row) in square.iter_mut().zip(rows) {
+                    // SAFETY: passed on.
+                    *square = unsafe { words_along::<R, PER_WORD>(row) };
                 }
             }
             // SAFETY: passed on.
@@ -469,6 +458,19 @@ unsafe fn panel_along<R: Rounding, const PER_WORD: usize>(
             }
         }
     }
+}
+
+/// The first sixteen words of a row, with zeros for what is missing.
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn words_along<R: Rounding, const PER_WORD: usize>(row: &[f32]) -> Words {
+    let mut words = [[0.0; PER_WORD]; SQUARE];
+    words.as_flattened_mut().iter_mut().zip(row).for_each(|(word, value)| *word = *value);
+    // SAFETY: passed on.
+    unsafe { R::along(&words) }
 }
 
 /// `out [width, n] = xᵀ` for `x [rows, width]` whose rows are `stride` apart; `n` is `rows` rounded up to a multiple of sixteen,

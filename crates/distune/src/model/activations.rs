@@ -47,6 +47,11 @@ pub struct Buffer<T> {
 impl<T: Copy + Default + Send + Sync> Buffer<T> {
     /// Makes it hold `len` elements, to be overwritten.
     pub fn sized(&mut self, len: usize) -> &mut [T] {
+        if len > self.values.capacity() {
+            // room to grow: pages that are not touched cost nothing, and what is there need not be copied
+            self.values = Vec::new();
+            self.values.reserve_exact(len + len / 2);
+        }
         if let Some(more) = len.checked_sub(self.values.len()) {
             // on all threads: the system clears each page when it is touched first
             self.values.par_extend(repeat_n(T::default(), more));

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 pub use distune_kernels::{LargePages, OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
 
 use crate::data::Batch;
-use crate::model::activations::{Activations, Pass, sized};
+use crate::model::activations::{Activations, Buffer, Pass};
 use crate::model::backward::{Scratch, backward};
 use crate::model::forward::{forward, frozen_output};
 use crate::model::weights::{Parameters, Rates, Tensor, Waiting, Weights};
@@ -129,7 +129,7 @@ struct Training {
     waiting: Option<(Adam, Rates)>,
     first_moments: Parameters<f32>,
     second_moments: Parameters<f32>,
-    dlogits: Vec<f32>,
+    dlogits: Buffer<f32>,
     scratch: Scratch<f32>,
 }
 
@@ -143,7 +143,7 @@ impl Cpu {
     pub fn for_training(model: Model, unfreeze: Unfreeze, precision: Precision) -> Self {
         let zeros = || Parameters::zeros(model.weights.table(), unfreeze.lowest(model.config.n_layers));
         let (gradients, first_moments, second_moments) = (zeros(), zeros(), zeros());
-        let (dlogits, scratch) = (Vec::new(), Scratch::new(precision));
+        let (dlogits, scratch) = (Buffer::default(), Scratch::new(precision));
         let training = Training {
             unfreeze,
             gradients,
@@ -206,7 +206,7 @@ impl Training {
             }),
         };
         forward(activations, weights, pass);
-        let dlogits = sized(&mut self.dlogits, activations.logits.len());
+        let dlogits = self.dlogits.sized(activations.logits.len());
         let loss = loss(dlogits, &activations.logits, targets, &options.loss, total_weight);
         backward(&mut self.gradients, &mut self.scratch, dlogits, activations, &model.weights, pass);
         self.accumulated = true;

@@ -36,7 +36,7 @@ fn hidden_states(model: &Model) -> Vec<f32> {
     let (batch, mut a) = (batch(&sequences), Activations::default());
     let pass = Pass { lowest: Some(Group::Embeddings), ..Pass::inference(&config, &batch) };
     forward(&mut a, Weights::Ready(&weights), pass);
-    a.blocks[3].input.clone()
+    a.blocks[3].input.to_vec()
 }
 
 fn check(files: &[(&str, &str)], expected: &str) {

@@ -7,33 +7,34 @@ use crate::isa::vectorize;
 use crate::parallel::ELEMENTS;
 use crate::profile::{Operation, timer};
 
-/// `y = gelu(x)`. Overwrites `y`, of the length of `x`.
-pub fn gelu<T: Real>(y: &mut [T], x: &[T]) {
+/// `y = gelu(x)`. Overwrites `y`; `x`, of the same length, holds the slope `Φ(x) + x φ(x)` afterwards, for the backward pass.
+pub fn gelu<T: Real>(y: &mut [T], x: &mut [T]) {
     let _timer = timer(Operation::Gelu, 0);
     assert_eq!(y.len(), x.len());
-    y.par_chunks_mut(ELEMENTS).zip(x.par_chunks(ELEMENTS)).for_each(|(y, x)| {
+    y.par_chunks_mut(ELEMENTS).zip(x.par_chunks_mut(ELEMENTS)).for_each(|(y, x)| {
         vectorize(
             #[inline(always)]
             || {
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = x * x.normal().0;
+                for (y, x) in y.iter_mut().zip(x) {
+                    let (cumulative, density) = x.normal();
+                    *y = *x * cumulative;
+                    *x = cumulative + *x * density;
                 }
             },
         );
     });
 }
 
-/// `dy` becomes `dx = dy (Φ(x) + x φ(x))`, in place; `x` is the input of [`gelu`].
-pub fn gelu_backward<T: Real>(dy: &mut [T], x: &[T]) {
+/// `dy` becomes `dx`, in place; `slope` is what [`gelu`] left.
+pub fn gelu_backward<T: Real>(dy: &mut [T], slope: &[T]) {
     let _timer = timer(Operation::GeluBackward, 0);
-    assert_eq!(dy.len(), x.len());
-    dy.par_chunks_mut(ELEMENTS).zip(x.par_chunks(ELEMENTS)).for_each(|(dy, x)| {
+    assert_eq!(dy.len(), slope.len());
+    dy.par_chunks_mut(ELEMENTS).zip(slope.par_chunks(ELEMENTS)).for_each(|(dy, slope)| {
         vectorize(
             #[inline(always)]
             || {
-                for (dy, &x) in dy.iter_mut().zip(x) {
-                    let (cumulative, density) = x.normal();
-                    *dy *= cumulative + x * density;
+                for (dy, slope) in dy.iter_mut().zip(slope) {
+                    *dy *= *slope;
                 }
             },
         );

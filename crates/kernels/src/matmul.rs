@@ -3,7 +3,7 @@
 //! A layer has weights `w [N, K]` and a bias `b [N]`, as PyTorch stores them; M rows go through it.
 
 use crate::Real;
-use crate::gemm::{Buffers, Epilogue, Matrix, Precision, multiply, multiply_and_square, multiply_updating};
+use crate::gemm::{Buffers, Epilogue, Matrix, Precision, multiply, multiply_and_sum, multiply_updating};
 use crate::isa::{Isa, isa};
 use crate::optimizer::{Adam, Update, Weight, adam_step, sum_of_squares};
 use crate::parallel::{column_sums, rows_per_task};
@@ -32,13 +32,21 @@ impl Products {
         multiply(&mut self.buffers, c, a, b, self.precision, epilogue);
     }
 
-    /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says; returns the sum of the squares of `c`.
-    pub(crate) fn multiply_and_square_f32(&mut self, c: &mut [f32], a: Matrix, b: Matrix, epilogue: Epilogue) -> f64 {
+    /// See [`linear_backward_weight`].
+    pub(crate) fn weight_gradient_f32(
+        &mut self,
+        [dw, db]: [&mut [f32]; 2],
+        dy: Matrix,
+        x: Matrix,
+        accumulate: bool,
+    ) -> f64 {
         if self.precision == Precision::F32 && isa() == Isa::Baseline {
-            multiply_unpacked(c, a, b, epilogue);
-            return sum_of_squares(&[c]);
+            return weight_gradient(self, [dw, db], dy, x, accumulate);
         }
-        multiply_and_square(&mut self.buffers, c, a, b, self.precision, epilogue)
+        if !accumulate {
+            db.fill(0.0);
+        }
+        multiply_and_sum(&mut self.buffers, [dw, db], dy.transposed(), x, self.precision, overwrite_or_add(accumulate))
     }
 
     /// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`.
@@ -88,8 +96,7 @@ pub(crate) fn update_and_multiply<T: Real>(
 pub fn linear_backward_input<T: Real>(p: &mut Products, dx: &mut [T], dy: &[T], w: &[T], n: usize, accumulate: bool) {
     let _timer = timer(Operation::LinearBackwardInput, dy.len() * w.len() / n);
     let (m, k) = (dy.len() / n, w.len() / n);
-    let epilogue = if accumulate { Epilogue::Add } else { Epilogue::Overwrite };
-    T::multiply(p, dx, Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]), epilogue);
+    T::multiply(p, dx, Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]), overwrite_or_add(accumulate));
 }
 
 /// `dw [N, K] = dyᵀ · x`, `db [N] = column sums of dy [M, N]`; with `accumulate`, `+=`. Returns the sum of the squares of `dw`, for
@@ -105,9 +112,19 @@ pub fn linear_backward_weight<T: Real>(
     let _timer = timer(Operation::LinearBackwardWeight, dy.len() * dw.len() / db.len());
     let n = db.len();
     let (m, k) = (dy.len() / n, dw.len() / n);
-    let epilogue = if accumulate { Epilogue::Add } else { Epilogue::Overwrite };
-    let (dy_transposed, x) = (Matrix::new(dy, [m, n]).transposed(), Matrix::new(x, [m, k]));
-    let squares = T::multiply_and_square(p, dw, dy_transposed, x, epilogue);
+    T::weight_gradient(p, [dw, db], Matrix::new(dy, [m, n]), Matrix::new(x, [m, k]), accumulate)
+}
+
+/// See [`linear_backward_weight`]; one thing after the other.
+pub(crate) fn weight_gradient<T: Real>(
+    p: &mut Products,
+    [dw, db]: [&mut [T]; 2],
+    dy: Matrix<T>,
+    x: Matrix<T>,
+    accumulate: bool,
+) -> f64 {
+    T::multiply(p, dw, dy.transposed(), x, overwrite_or_add(accumulate));
+    let ([m, n], (dy, _)) = (dy.shape(), dy.strides());
     column_sums(
         [db],
         m,
@@ -119,7 +136,11 @@ pub fn linear_backward_weight<T: Real>(
             }
         },
     );
-    squares
+    sum_of_squares(&[dw])
+}
+
+fn overwrite_or_add<'a, T>(add: bool) -> Epilogue<'a, T> {
+    if add { Epilogue::Add } else { Epilogue::Overwrite }
 }
 
 /// `c [M, N] = a [M, K] · b [K, N]` by the `gemm` crate, or as the epilogue says.

@@ -1,8 +1,8 @@
 //! The number type of the kernels: f32 to train, f64 to check gradients.
 
 use crate::gemm::{Epilogue, Matrix, Small, small, transpose_small};
-use crate::matmul::{Products, multiply_unpacked, update_and_multiply};
-use crate::optimizer::{Adam, Update, sum_of_squares};
+use crate::matmul::{Products, multiply_unpacked, update_and_multiply, weight_gradient};
+use crate::optimizer::{Adam, Update};
 use crate::small_matmul::{sums_of_rows, transpose_by_element};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
@@ -51,16 +51,15 @@ pub trait Real:
     }
     /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says.
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>);
-    /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says; returns the sum of the squares of `c`.
-    fn multiply_and_square(
+    /// See [`crate::linear_backward_weight`].
+    fn weight_gradient(
         p: &mut Products,
-        c: &mut [Self],
-        a: Matrix<Self>,
-        b: Matrix<Self>,
-        epilogue: Epilogue<Self>,
+        gradients: [&mut [Self]; 2],
+        dy: Matrix<Self>,
+        x: Matrix<Self>,
+        accumulate: bool,
     ) -> f64 {
-        Self::multiply(p, c, a, b, epilogue);
-        sum_of_squares(&[c])
+        weight_gradient(p, gradients, dy, x, accumulate)
     }
     /// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`.
     fn multiply_updating(
@@ -231,14 +230,14 @@ impl Real for f32 {
         p.multiply_f32(c, a, b, epilogue);
     }
 
-    fn multiply_and_square(
+    fn weight_gradient(
         p: &mut Products,
-        c: &mut [Self],
-        a: Matrix<Self>,
-        b: Matrix<Self>,
-        epilogue: Epilogue<Self>,
+        gradients: [&mut [Self]; 2],
+        dy: Matrix<Self>,
+        x: Matrix<Self>,
+        accumulate: bool,
     ) -> f64 {
-        p.multiply_and_square_f32(c, a, b, epilogue)
+        p.weight_gradient_f32(gradients, dy, x, accumulate)
     }
 
     fn multiply_updating(

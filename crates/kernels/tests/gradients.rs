@@ -70,11 +70,12 @@ fn linear_layers() {
 #[test]
 fn gelu_and_relu() {
     let (x, r) = (random(100, 1).iter().map(|x| 4.0 * x).collect::<Vec<_>>(), random(100, 2));
-    let mut dx = r.clone();
-    gelu_backward(&mut dx, &x);
+    let (mut dx, mut slope) = (r.clone(), x.clone());
+    gelu(&mut vec![f64::NAN; x.len()], &mut slope);
+    gelu_backward(&mut dx, &slope);
     check("gelu", &dx, &x, |x| {
         let mut y = vec![f64::NAN; x.len()];
-        gelu(&mut y, x);
+        gelu(&mut y, &mut x.to_vec());
         dot(&y, &r)
     });
     let forward = |x: &[f64]| {

@@ -1,6 +1,9 @@
 //! What a forward pass leaves for the backward pass. Buffers are reused from step to step.
 
+use std::ops::{Deref, DerefMut};
+
 use distune_kernels::{Dropout, Precision, Products, Site};
+use rayon::iter::{ParallelExtend, repeat_n};
 
 use crate::data::Batch;
 use crate::model::Config;
@@ -10,19 +13,19 @@ use crate::model::weights::Group;
 #[derive(Debug, Default)]
 pub struct Activations<T> {
     /// The embeddings' normalized rows `[T, D]`, kept by the layer norm.
-    pub embeddings_normalized: Vec<T>,
+    pub embeddings_normalized: Buffer<T>,
     /// `[T]`
-    pub embeddings_rstd: Vec<T>,
+    pub embeddings_rstd: Buffer<T>,
     /// One for each block whose backward pass will run, and a first one that all blocks below share.
     pub blocks: Vec<BlockActivations<T>>,
     /// The output of the block that ran last; `[B, D]`, the first tokens, after the last.
-    pub output: Vec<T>,
+    pub output: Buffer<T>,
     /// After `pre_classifier` and ReLU `[B, D]`.
-    pub pooled: Vec<T>,
+    pub pooled: Buffer<T>,
     /// `pooled` after dropout `[B, D]`.
-    pub dropped: Vec<T>,
+    pub dropped: Buffer<T>,
     /// `[B, C]`
-    pub logits: Vec<T>,
+    pub logits: Buffer<T>,
     /// How linear layers multiply.
     pub products: Products,
 }
@@ -34,35 +37,73 @@ impl<T: Default> Activations<T> {
     }
 }
 
+/// An array whose length changes from step to step. What it once grew to stays, so that growing again writes nothing.
+#[derive(Debug, Default)]
+pub struct Buffer<T> {
+    values: Vec<T>,
+    len: usize,
+}
+
+impl<T: Copy + Default + Send + Sync> Buffer<T> {
+    /// Makes it hold `len` elements, to be overwritten.
+    pub fn sized(&mut self, len: usize) -> &mut [T] {
+        if len > self.values.capacity() {
+            // room to grow: pages that are not touched cost nothing, and what is there need not be copied
+            self.values = Vec::new();
+            self.values.reserve_exact(len + len / 2);
+        }
+        if let Some(more) = len.checked_sub(self.values.len()) {
+            // on all threads: the system clears each page when it is touched first
+            self.values.par_extend(repeat_n(T::default(), more));
+        }
+        self.len = len;
+        &mut self.values[..len]
+    }
+}
+
+impl<T> Deref for Buffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.values[..self.len]
+    }
+}
+
+impl<T> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.values[..self.len]
+    }
+}
+
 /// What a block leaves.
 #[derive(Debug, Default)]
 pub struct BlockActivations<T> {
     /// The block's input `[T, D]`.
-    pub input: Vec<T>,
+    pub input: Buffer<T>,
     /// In the last block, the rows of `input` that are first tokens `[B, D]`; else empty.
-    pub first: Vec<T>,
+    pub first: Buffer<T>,
     /// The query rows of each sequence `[B + 1]`.
     pub queries: Vec<usize>,
     /// `[Q, D]`
-    pub q: Vec<T>,
+    pub q: Buffer<T>,
     /// Keys, then values `[T, 2D]`.
-    pub kv: Vec<T>,
+    pub kv: Buffer<T>,
     /// `[Q, D]`
-    pub context: Vec<T>,
+    pub context: Buffer<T>,
     /// Normalized rows of the attention's layer norm `[Q, D]`.
-    pub attention_normalized: Vec<T>,
+    pub attention_normalized: Buffer<T>,
     /// `[Q]`
-    pub attention_rstd: Vec<T>,
+    pub attention_rstd: Buffer<T>,
     /// Output of the attention's layer norm `[Q, D]`.
-    pub hidden: Vec<T>,
-    /// Before GELU `[Q, F]`.
-    pub lin1: Vec<T>,
+    pub hidden: Buffer<T>,
+    /// The slope of GELU at its input `[Q, F]`.
+    pub gelu_slope: Buffer<T>,
     /// After GELU `[Q, F]`.
-    pub activated: Vec<T>,
+    pub activated: Buffer<T>,
     /// Normalized rows of the output's layer norm `[Q, D]`.
-    pub output_normalized: Vec<T>,
+    pub output_normalized: Buffer<T>,
     /// `[Q]`
-    pub output_rstd: Vec<T>,
+    pub output_rstd: Buffer<T>,
 }
 
 impl<T> BlockActivations<T> {
@@ -118,10 +159,4 @@ impl<'a, T> Pass<'a, T> {
             None => Dropout::NONE,
         }
     }
-}
-
-/// Makes `x` hold `len` elements to be overwritten.
-pub fn sized<T: Copy + Default>(x: &mut Vec<T>, len: usize) -> &mut [T] {
-    x.resize(len, T::default());
-    x
 }

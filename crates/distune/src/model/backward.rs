@@ -6,19 +6,19 @@
 use distune_kernels as k;
 use distune_kernels::{Heads, Precision, Products, Real, Site};
 
-use crate::model::activations::{Activations, BlockActivations, Pass, sized};
+use crate::model::activations::{Activations, BlockActivations, Buffer, Pass};
 use crate::model::weights::{Block, Group, Head, Parameters};
 
 /// Buffers of a backward pass, reused from step to step.
 #[derive(Debug, Default)]
 pub struct Scratch<T> {
     /// The gradient of what the last visited part put out; of its input after the visit.
-    d_output: Vec<T>,
-    d_feed_forward: Vec<T>,
-    d_activated: Vec<T>,
-    d_context: Vec<T>,
-    dq: Vec<T>,
-    dkv: Vec<T>,
+    d_output: Buffer<T>,
+    d_feed_forward: Buffer<T>,
+    d_activated: Buffer<T>,
+    d_context: Buffer<T>,
+    dq: Buffer<T>,
+    dkv: Buffer<T>,
     /// The sum of the squares of the gradients of all linear layers' weights.
     pub squares: f64,
     products: Products,
@@ -66,7 +66,7 @@ fn head<T: Real>(
     let (config, more) = (pass.config, pass.accumulate);
     s.squares +=
         k::linear_backward_weight(&mut s.products, d.classifier.weight, d.classifier.bias, dlogits, &a.dropped, more);
-    let d_pooled = sized(&mut s.d_context, a.pooled.len());
+    let d_pooled = s.d_context.sized(a.pooled.len());
     k::linear_backward_input(&mut s.products, d_pooled, dlogits, w.classifier.weight, config.labels.len(), false);
     let dropout = pass.dropout(config.seq_classif_dropout, 0, Site::Classifier, pass.batch.sequences_before);
     dropout.apply(d_pooled, config.dim);
@@ -79,7 +79,7 @@ fn head<T: Real>(
         &a.output,
         more,
     );
-    let d_output = sized(&mut s.d_output, a.output.len());
+    let d_output = s.d_output.sized(a.output.len());
     k::linear_backward_input(&mut s.products, d_output, d_pooled, w.pre_classifier.weight, config.dim, false);
 }
 
@@ -112,12 +112,12 @@ fn block<T: Real>(
     );
     let first_row = if a.first.is_empty() { batch.tokens_before } else { batch.sequences_before };
     let dropout = pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row);
-    dropout.apply_to(sized(&mut s.d_feed_forward, d_sum.len()), d_sum, width);
+    dropout.apply_to(s.d_feed_forward.sized(d_sum.len()), d_sum, width);
     s.squares +=
         k::linear_backward_weight(&mut s.products, d.lin2.weight, d.lin2.bias, &s.d_feed_forward, &a.activated, more);
-    let d_lin1 = sized(&mut s.d_activated, a.activated.len());
+    let d_lin1 = s.d_activated.sized(a.activated.len());
     k::linear_backward_input(&mut s.products, d_lin1, &s.d_feed_forward, w.lin2.weight, width, false);
-    k::gelu_backward(d_lin1, &a.lin1);
+    k::gelu_backward(d_lin1, &a.gelu_slope);
     s.squares += k::linear_backward_weight(&mut s.products, d.lin1.weight, d.lin1.bias, d_lin1, &a.hidden, more);
     k::linear_backward_input(&mut s.products, d_sum, d_lin1, w.lin1.weight, f, true);
 
@@ -133,11 +133,11 @@ fn block<T: Real>(
         more,
     );
     s.squares += k::linear_backward_weight(&mut s.products, d.out.weight, d.out.bias, d_sum, &a.context, more);
-    let d_context = sized(&mut s.d_context, a.context.len());
+    let d_context = s.d_context.sized(a.context.len());
     k::linear_backward_input(&mut s.products, d_context, d_sum, w.out.weight, width, false);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
     let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention, batch.tokens_before * config.n_heads);
-    let (dq, dkv) = (sized(&mut s.dq, a.q.len()), sized(&mut s.dkv, a.kv.len()));
+    let (dq, dkv) = (s.dq.sized(a.q.len()), s.dkv.sized(a.kv.len()));
     k::attention_backward(dq, dkv, d_context, &a.q, &a.kv, heads, &dropout);
     s.squares += k::linear_backward_weight(&mut s.products, d.q.weight, d.q.bias, dq, a.query_input(), more);
     s.squares += k::linear_backward_weight(&mut s.products, d.kv.weight, d.kv.bias, dkv, &a.input, more);
@@ -148,7 +148,7 @@ fn block<T: Real>(
     if a.first.is_empty() {
         k::linear_backward_input(&mut s.products, d_sum, dkv, w.kv.weight, 2 * width, true);
     } else {
-        let d_input = sized(&mut s.d_context, a.input.len());
+        let d_input = s.d_context.sized(a.input.len());
         k::linear_backward_input(&mut s.products, d_input, dkv, w.kv.weight, 2 * width, false);
         k::scatter_add_rows(d_input, d_sum, &batch.offsets[..batch.sequences()], width);
         std::mem::swap(&mut s.d_output, &mut s.d_context);

@@ -5,7 +5,7 @@
 use distune_kernels as k;
 use distune_kernels::{Heads, Products, Real, Site, Weight};
 
-use crate::model::activations::{Activations, BlockActivations, Pass, sized};
+use crate::model::activations::{Activations, BlockActivations, Buffer, Pass};
 use crate::model::weights::{Block, Embeddings, Head, Weights};
 
 /// Computes `a.logits [B, C]`. The last block computes queries, attention output and feed-forward for first
@@ -18,7 +18,7 @@ pub fn forward<T: Real>(a: &mut Activations<T>, mut weights: Weights<T>, pass: P
             blocks(a, &mut weights, pass, 0..n_layers);
         }
         Some(frozen) => {
-            sized(&mut a.output, frozen.len()).copy_from_slice(frozen);
+            a.output.sized(frozen.len()).copy_from_slice(frozen);
             blocks(a, &mut weights, pass, pass.first_trained_block()..n_layers);
         }
     }
@@ -45,9 +45,9 @@ fn blocks<T: Real>(a: &mut Activations<T>, weights: &mut Weights<T>, pass: Pass<
 fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T]>, pass: Pass<T>) {
     let Pass { config, batch, .. } = pass;
     let (tokens, d) = (batch.tokens(), config.dim);
-    let sum = sized(&mut a.embeddings_normalized, tokens * d);
+    let sum = a.embeddings_normalized.sized(tokens * d);
     k::embed(sum, &batch.ids, &batch.offsets, w.words, w.positions, d);
-    let (output, rstd) = (sized(&mut a.output, tokens * d), sized(&mut a.embeddings_rstd, tokens));
+    let (output, rstd) = (a.output.sized(tokens * d), a.embeddings_rstd.sized(tokens));
     k::layer_norm(output, sum, rstd, &[], w.norm.gamma, w.norm.beta);
     pass.dropout(config.dropout, 0, Site::Embeddings, batch.tokens_before).apply(output, d);
 }
@@ -55,7 +55,7 @@ fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T]>, pass: Pass<T
 /// `output [Q, D]` of block `i`, whose input is `a.input [T, D]`.
 fn block<T: Real>(
     a: &mut BlockActivations<T>,
-    output: &mut Vec<T>,
+    output: &mut Buffer<T>,
     p: &mut Products,
     w: Block<Weight<T>>,
     pass: Pass<T>,
@@ -66,46 +66,47 @@ fn block<T: Real>(
     let last = i + 1 == config.n_layers;
     if last {
         let firsts = &batch.offsets[..batch.sequences()];
-        k::gather_rows(sized(&mut a.first, firsts.len() * d), &a.input, firsts, d);
+        k::gather_rows(a.first.sized(firsts.len() * d), &a.input, firsts, d);
         a.queries = (0..=batch.sequences()).collect();
     } else {
-        a.first.clear();
+        a.first.sized(0);
         a.queries.clone_from(&batch.offsets);
     }
     let residual = if a.first.is_empty() { &a.input } else { &a.first };
     let rows = residual.len() / d;
 
     // attention
-    k::linear(p, sized(&mut a.q, rows * d), residual, w.q.weight, w.q.bias.values());
-    k::linear(p, sized(&mut a.kv, tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias.values());
+    k::linear(p, a.q.sized(rows * d), residual, w.q.weight, w.q.bias.values());
+    k::linear(p, a.kv.sized(tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias.values());
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width: d };
     let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention, batch.tokens_before * config.n_heads);
-    k::attention(sized(&mut a.context, rows * d), &a.q, &a.kv, heads, &dropout);
-    let sum = sized(&mut a.attention_normalized, rows * d);
+    k::attention(a.context.sized(rows * d), &a.q, &a.kv, heads, &dropout);
+    let sum = a.attention_normalized.sized(rows * d);
     k::linear(p, sum, &a.context, w.out.weight, w.out.bias.values());
-    let (hidden, rstd) = (sized(&mut a.hidden, rows * d), sized(&mut a.attention_rstd, rows));
+    let (hidden, rstd) = (a.hidden.sized(rows * d), a.attention_rstd.sized(rows));
     k::layer_norm(hidden, sum, rstd, residual, w.attention_norm.gamma.values(), w.attention_norm.beta.values());
 
     // feed-forward network
-    k::linear(p, sized(&mut a.lin1, rows * f), &a.hidden, w.lin1.weight, w.lin1.bias.values());
-    k::gelu(sized(&mut a.activated, rows * f), &a.lin1);
-    let sum = sized(&mut a.output_normalized, rows * d);
+    let lin1 = a.gelu_slope.sized(rows * f);
+    k::linear(p, lin1, &a.hidden, w.lin1.weight, w.lin1.bias.values());
+    k::gelu(a.activated.sized(rows * f), lin1);
+    let sum = a.output_normalized.sized(rows * d);
     k::linear(p, sum, &a.activated, w.lin2.weight, w.lin2.bias.values());
     let first_row = if last { batch.sequences_before } else { batch.tokens_before };
     pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row).apply(sum, d);
-    let (output, rstd) = (sized(output, rows * d), sized(&mut a.output_rstd, rows));
+    let (output, rstd) = (output.sized(rows * d), a.output_rstd.sized(rows));
     k::layer_norm(output, sum, rstd, &a.hidden, w.output_norm.gamma.values(), w.output_norm.beta.values());
 }
 
 /// `a.logits [B, C] = classifier(dropout(relu(pre_classifier(first tokens))))`
 fn head<T: Real>(a: &mut Activations<T>, w: Head<Weight<T>>, pass: Pass<T>) {
     let config = pass.config;
-    let pooled = sized(&mut a.pooled, a.output.len());
+    let pooled = a.pooled.sized(a.output.len());
     k::linear(&mut a.products, pooled, &a.output, w.pre_classifier.weight, w.pre_classifier.bias.values());
     k::relu(pooled);
-    a.dropped.clone_from(&a.pooled);
+    a.dropped.sized(a.pooled.len()).copy_from_slice(&a.pooled);
     let dropout = pass.dropout(config.seq_classif_dropout, 0, Site::Classifier, pass.batch.sequences_before);
     dropout.apply(&mut a.dropped, config.dim);
-    let logits = sized(&mut a.logits, a.output.len() / config.dim * config.labels.len());
+    let logits = a.logits.sized(a.output.len() / config.dim * config.labels.len());
     k::linear(&mut a.products, logits, &a.dropped, w.classifier.weight, w.classifier.bias.values());
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use distune_kernels::{Adam, Update, Weight};
+use rayon::iter::{ParallelIterator, repeat_n};
 
 use crate::model::Config;
 
@@ -142,13 +143,16 @@ pub struct Parameters<T> {
     data: Vec<T>,
 }
 
-impl<T: Copy + Default> Parameters<T> {
+impl<T: Copy + Default + Send + Sync> Parameters<T> {
     /// Zeros for every tensor from `group` on.
     pub fn zeros(table: &Arc<Table>, group: Group) -> Self {
         let start = table.start(group);
-        Self { table: table.clone(), start, data: vec![T::default(); table.len() - start] }
+        // on all threads: the system clears each page when it is touched first
+        Self { table: table.clone(), start, data: repeat_n(T::default(), table.len() - start).collect() }
     }
+}
 
+impl<T: Copy + Default> Parameters<T> {
     /// The table that says what is where.
     pub fn table(&self) -> &Arc<Table> {
         &self.table

@@ -36,13 +36,14 @@ pub struct Buffers {
 
 /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says, with operands rounded to `precision`.
 pub fn multiply(buffers: &mut Buffers, c: &mut [f32], a: Matrix, b: Matrix, precision: Precision, epilogue: Epilogue) {
-    multiply_with(Kernel::best(precision), isa(), buffers, c, a, b, epilogue, &mut []);
+    multiply_with(Kernel::best(precision), isa(), buffers, [c, &mut []], a, b, epilogue, &mut []);
 }
 
-/// As [`multiply`]; returns the sum of the squares of `c`, each taken when it is written.
-pub(crate) fn multiply_and_square(
+/// As [`multiply`] for a transposed `a`, the sums of whose rows are added to `sums [M]`; returns the sum of the squares of `c`, each
+/// taken when it is written.
+pub(crate) fn multiply_and_sum(
     buffers: &mut Buffers,
-    c: &mut [f32],
+    [c, sums]: [&mut [f32]; 2],
     a: Matrix,
     b: Matrix,
     precision: Precision,
@@ -50,25 +51,26 @@ pub(crate) fn multiply_and_square(
 ) -> f64 {
     let tiles = a.shape()[0].div_ceil(ROWS) * b.shape()[1].div_ceil(Panel::COLUMNS);
     let mut squares = vec![0.0; tiles];
-    multiply_with(Kernel::best(precision), isa(), buffers, c, a, b, epilogue, &mut squares);
+    assert!(a.is_transposed() && sums.len() == a.shape()[0], "sums of the rows of a transposed operand");
+    multiply_with(Kernel::best(precision), isa(), buffers, [c, sums], a, b, epilogue, &mut squares);
     // always in the order of the tiles
     squares.into_iter().sum()
 }
 
-/// [`multiply`] with a given kernel, and the instructions of `isa` around it. `squares` is empty, or gets the sum of the squares
-/// of each tile, tiles of a row together.
+/// [`multiply`] with a given kernel, and the instructions of `isa` around it. To `sums`, unless it is empty, the sums of the rows
+/// of a transposed `a` are added. `squares` is empty, or gets the sum of the squares of each tile, tiles of a row together.
 #[allow(clippy::too_many_arguments)] // the product and the two choices of how to compute it
 pub(super) fn multiply_with(
     kernel: Kernel,
     isa: Isa,
     buffers: &mut Buffers,
-    c: &mut [f32],
+    [c, sums]: [&mut [f32]; 2],
     a: Matrix,
     b: Matrix,
     epilogue: Epilogue,
     squares: &mut [f64],
 ) {
-    let product = Product::new(kernel, isa, &mut buffers.left, c, a, b.shape(), epilogue);
+    let product = Product::new(kernel, isa, &mut buffers.left, [c, sums], a, b.shape(), epilogue);
     assert!(squares.is_empty() || squares.len() == product.row_tiles() * product.panels(), "squares of each tile");
     let product = Product { squares: squares.as_mut_ptr(), square: !squares.is_empty(), ..product };
     let panels = product.panels();
@@ -119,7 +121,7 @@ pub(crate) fn multiply_updating(
         adam_step(vec![Update { w: &mut *w, m, v, g, ..update }], adam);
         return multiply(buffers, c, a, Matrix::new(w, [n, k]).transposed(), precision, epilogue);
     }
-    let product = Product::new(Kernel::best(precision), isa(), &mut buffers.left, c, a, [k, n], epilogue);
+    let product = Product::new(Kernel::best(precision), isa(), &mut buffers.left, [c, &mut []], a, [k, n], epilogue);
     let step = AdamStep::new(adam, &update);
     let least = product.least_tasks(product.panels());
     let panels = update.split(Panel::COLUMNS * k).enumerate().with_min_len(least).with_max_len(least);
@@ -164,12 +166,12 @@ struct Product<'a> {
 unsafe impl Sync for Product<'_> {}
 
 impl<'a> Product<'a> {
-    /// Checks the shapes, and arranges the left operand.
+    /// Checks the shapes, and arranges the left operand; see there for `sums`.
     fn new(
         kernel: Kernel,
         isa: Isa,
         left: &'a mut Left,
-        c: &'a mut [f32],
+        [c, sums]: [&'a mut [f32]; 2],
         a: Matrix<'a>,
         [right_k, n]: [usize; 2],
         epilogue: Epilogue<'a>,
@@ -181,7 +183,7 @@ impl<'a> Product<'a> {
         if let Epilogue::Bias(bias) = epilogue {
             assert_eq!(bias.len(), n, "bias of [{m}, {k}] x [{k}, {n}]");
         }
-        let left = left.arrange(isa, a, kernel.precision());
+        let left = left.arrange(isa, a, kernel.precision(), sums);
         let (square, squares) = (false, std::ptr::null_mut());
         Self { kernel, isa, start: c.as_mut_ptr(), shape: [m, n, k], left, epilogue, square, squares }
     }

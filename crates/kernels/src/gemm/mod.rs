@@ -30,7 +30,7 @@ mod tests;
 mod tile;
 
 pub use driver::{Buffers, multiply};
-pub(crate) use driver::{multiply_and_square, multiply_updating};
+pub(crate) use driver::{multiply_and_sum, multiply_updating};
 pub(crate) use kernel::small;
 pub use pack::Matrix;
 pub(crate) use pack::transpose_small;

@@ -146,19 +146,29 @@ impl LeftWords<'_> {
 }
 
 impl Left {
-    /// Arranges the matrix, on all threads.
-    pub(super) fn arrange<'a>(&'a mut self, isa: Isa, matrix: Matrix<'a>, precision: Precision) -> LeftWords<'a> {
+    /// Arranges the matrix, on all threads. To `sums`, unless it is empty, the sums of the lanes of a transposed one are added, in
+    /// the order of K.
+    pub(super) fn arrange<'a>(
+        &'a mut self,
+        isa: Isa,
+        matrix: Matrix<'a>,
+        precision: Precision,
+        sums: &mut [f32],
+    ) -> LeftWords<'a> {
         let Matrix { values, rows: lanes, columns: depth, transposed } = matrix;
         let words = depth.div_ceil(precision.per_word());
         if transposed {
             let groups = room(&mut self.0, (lanes.div_ceil(SQUARE) * words) * SQUARE);
             let groups = groups.as_flattened_mut().as_chunks_mut::<ROWS>().0;
-            let per_task = LANES_PER_TASK / ROWS;
-            groups.par_chunks_mut((per_task * words).max(1)).enumerate().for_each(|(task, groups)| {
+            let per_task = (LANES_PER_TASK / ROWS * words).max(1);
+            let mut sums = sums.chunks_mut(LANES_PER_TASK);
+            let tasks = groups.chunks_mut(per_task).map(|groups| (groups, sums.next().unwrap_or_default()));
+            let tasks: Vec<_> = tasks.collect();
+            tasks.into_par_iter().enumerate().for_each(|(task, (groups, sums))| {
                 let first = task * LANES_PER_TASK;
                 match precision {
-                    Precision::F32 => dispatch!(isa, groups_across::<1>(groups, matrix, first, words)),
-                    Precision::Bf16 => dispatch!(isa, groups_across::<2>(groups, matrix, first, words)),
+                    Precision::F32 => dispatch!(isa, groups_across::<1>(groups, sums, matrix, first, words)),
+                    Precision::Bf16 => dispatch!(isa, groups_across::<2>(groups, sums, matrix, first, words)),
                 }
             });
             return LeftWords { values: groups.as_flattened(), group: ROWS, stride: words };
@@ -192,23 +202,20 @@ unsafe fn rows_along<R: Rounding, const PER_WORD: usize>(
     lines: usize,
 ) {
     for (row, values) in rows.chunks_exact_mut(lines).zip(values.chunks_exact(depth.max(1))) {
-        let (words, rest) = values.as_chunks::<PER_WORD>();
-        let (squares, words) = words.as_chunks::<SQUARE>();
+        let squares = values.as_chunks::<PER_WORD>().0.as_chunks::<SQUARE>().0;
         for (line, square) in row.iter_mut().zip(squares) {
             // SAFETY: passed on.
             *line = unsafe { R::along(square) };
         }
         if let Some(line) = row.get_mut(squares.len()) {
-            let mut last = [[0.0; PER_WORD]; SQUARE];
-            last[..words.len()].copy_from_slice(words);
-            last.as_flattened_mut()[words.len() * PER_WORD..][..rest.len()].copy_from_slice(rest);
             // SAFETY: passed on.
-            *line = unsafe { R::along(&last) };
+            *line = unsafe { words_along::<R, PER_WORD>(&values[squares.len() * SQUARE * PER_WORD..]) };
         }
     }
 }
 
-/// Groups of eight lanes, an even number of them, `words` words each, from lane `first` on.
+/// Groups of eight lanes, an even number of them, `words` words each, from lane `first` on. `sums` is empty, or the sums of these
+/// lanes, to which their values are added.
 ///
 /// # Safety
 ///
@@ -216,20 +223,79 @@ unsafe fn rows_along<R: Rounding, const PER_WORD: usize>(
 #[inline(always)]
 unsafe fn groups_across<R: Rounding, const PER_WORD: usize>(
     groups: &mut [[u32; ROWS]],
+    sums: &mut [f32],
     matrix: Matrix,
     first: usize,
     words: usize,
 ) {
     let count = groups.len() / words.max(1);
+    let whole = if count == LANES_PER_TASK / ROWS { whole_words::<PER_WORD, LANES_PER_TASK>(matrix, first) } else { 0 };
+    let mut totals = [0.0; LANES_PER_TASK];
+    totals[..sums.len()].copy_from_slice(sums);
     for w in 0..words {
+        let rows = if w < whole {
+            rows_of_word::<PER_WORD, LANES_PER_TASK>(matrix, first, w)
+        } else {
+            [&[0.0; LANES_PER_TASK]; PER_WORD]
+        };
         for g in (0..count).step_by(2) {
-            let values = at_word::<PER_WORD>(matrix, first + g * ROWS, w);
             // SAFETY: passed on.
-            let across = unsafe { word_across::<R, PER_WORD>(values) };
+            let across = unsafe {
+                if w < whole {
+                    R::across(part::<PER_WORD, LANES_PER_TASK>(rows, g / 2))
+                } else {
+                    let values = at_word::<PER_WORD>(matrix, first + g * ROWS, w);
+                    for values in values {
+                        let lanes = totals[g * ROWS..].iter_mut().zip(values.iter().take(SQUARE));
+                        lanes.for_each(|(total, value)| *total += value);
+                    }
+                    word_across::<R, PER_WORD>(values)
+                }
+            };
             groups[g * words + w].copy_from_slice(&across[..ROWS]);
             groups[(g + 1) * words + w].copy_from_slice(&across[ROWS..]);
         }
+        for row in rows {
+            for l in 0..LANES_PER_TASK {
+                totals[l] += row[l];
+            }
+        }
     }
+    sums.copy_from_slice(&totals[..sums.len()]);
+}
+
+/// How many words along K have all of these `LANES` lanes and ks, so that they can be read without a look at the edges.
+#[inline(always)]
+fn whole_words<const PER_WORD: usize, const LANES: usize>(matrix: Matrix, first: usize) -> usize {
+    if first + LANES <= matrix.rows { matrix.columns / PER_WORD } else { 0 }
+}
+
+/// The values of the lanes from `first` on at the ks of a whole word.
+#[inline(always)]
+fn rows_of_word<const PER_WORD: usize, const LANES: usize>(
+    matrix: Matrix<'_>,
+    first: usize,
+    w: usize,
+) -> [&[f32; LANES]; PER_WORD] {
+    let mut rows = [&[0.0; LANES]; PER_WORD];
+    for (i, row) in rows.iter_mut().enumerate() {
+        let at = (w * PER_WORD + i) * matrix.rows + first;
+        *row = matrix.values[at..].first_chunk().unwrap_or(row);
+    }
+    rows
+}
+
+/// Sixteen lanes of each row.
+#[inline(always)]
+fn part<const PER_WORD: usize, const LANES: usize>(
+    rows: [&[f32; LANES]; PER_WORD],
+    part: usize,
+) -> [&[f32; SQUARE]; PER_WORD] {
+    let mut parts = [&[0.0; SQUARE]; PER_WORD];
+    for (lanes, row) in parts.iter_mut().zip(rows) {
+        *lanes = &row.as_chunks().0[part];
+    }
+    parts
 }
 
 /// The values of lanes from `lane` on at the ks of word `w`, of a matrix whose lanes lie together; nothing beyond its end.
@@ -336,8 +402,18 @@ unsafe fn panel_across<R: Rounding, const PER_WORD: usize>(
     first: usize,
     words: Range<usize>,
 ) {
+    let whole = whole_words::<PER_WORD, { Panel::COLUMNS }>(matrix, first);
     for (w, packed) in words.zip(panel) {
-        for (g, packed) in packed.as_chunks_mut::<SQUARE>().0.iter_mut().enumerate() {
+        let packed = packed.as_chunks_mut::<SQUARE>().0;
+        if w < whole {
+            let rows = rows_of_word::<PER_WORD, { Panel::COLUMNS }>(matrix, first, w);
+            for (g, packed) in packed.iter_mut().enumerate() {
+                // SAFETY: passed on.
+                *packed = unsafe { R::across(part(rows, g)) };
+            }
+            continue;
+        }
+        for (g, packed) in packed.iter_mut().enumerate() {
             let values = at_word::<PER_WORD>(matrix, first + g * SQUARE, w);
             // SAFETY: passed on.
             *packed = unsafe { word_across::<R, PER_WORD>(values) };
@@ -359,27 +435,20 @@ unsafe fn panel_along<R: Rounding, const PER_WORD: usize>(
 ) {
     let Matrix { values, rows: lanes, columns: depth, .. } = matrix;
     for lane in (0..Panel::COLUMNS).step_by(SQUARE) {
-        let row = |l: usize| match first + lane + l {
-            row if row < lanes => &values[row * depth..][..depth][words.start * PER_WORD..],
-            _ => &[],
-        };
-        let mut rows: [&[f32]; SQUARE] = std::array::from_fn(row);
-        for packed in panel.chunks_mut(SQUARE) {
+        for (packed, word) in panel.chunks_mut(SQUARE).zip(words.clone().step_by(SQUARE)) {
+            let (row, at) = (first + lane, word * PER_WORD);
             let mut square = [[0; SQUARE]; SQUARE];
-            for (square, row) in square.iter_mut().zip(&mut rows) {
-                let part = SQUARE * PER_WORD;
-                // SAFETY: passed on.
-                unsafe {
-                    if let Some((values, rest)) = row.split_at_checked(part) {
-                        *square = R::along::<PER_WORD>(&values.as_chunks().0.as_chunks().0[0]);
-                        *row = rest;
-                    } else {
-                        // the last words, or a missing lane
-                        let mut last = [[0.0; PER_WORD]; SQUARE];
-                        last.as_flattened_mut()[..row.len()].copy_from_slice(row);
-                        *square = R::along(&last);
-                        *row = &[];
-                    }
+            if row + SQUARE <= lanes && at + SQUARE * PER_WORD <= depth {
+                for (l, square) in square.iter_mut().enumerate() {
+                    let values = values[(row + l) * depth + at..].as_chunks().0.first_chunk();
+                    // SAFETY: passed on.
+                    *square = unsafe { R::along::<PER_WORD>(values.unwrap_or(&[[0.0; PER_WORD]; SQUARE])) };
+                }
+            } else {
+                let rows = (row..lanes).map(|row| &values[row * depth..][at.min(depth)..depth]);
+                for (square, row) in square.iter_mut().zip(rows) {
+                    // SAFETY: passed on.
+                    *square = unsafe { words_along::<R, PER_WORD>(row) };
                 }
             }
             // SAFETY: passed on.
@@ -389,6 +458,19 @@ unsafe fn panel_along<R: Rounding, const PER_WORD: usize>(
             }
         }
     }
+}
+
+/// The first sixteen words of a row, with zeros for what is missing.
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn words_along<R: Rounding, const PER_WORD: usize>(row: &[f32]) -> Words {
+    let mut words = [[0.0; PER_WORD]; SQUARE];
+    words.as_flattened_mut().iter_mut().zip(row).for_each(|(word, value)| *word = *value);
+    // SAFETY: passed on.
+    unsafe { R::along(&words) }
 }
 
 /// `out [width, n] = xᵀ` for `x [rows, width]` whose rows are `stride` apart; `n` is `rows` rounded up to a multiple of sixteen,

@@ -74,7 +74,13 @@ impl Reference {
                 c.fill(f32::NAN); // must not be read
             }
             let mut squares = vec![0.0; m.div_ceil(8) * n.div_ceil(48)];
-            multiply_with(kernel, isa, buffers, &mut c, a, b, epilogue, &mut squares);
+            let mut row_sums = if transpose[0] { values(m, 7) } else { Vec::new() };
+            multiply_with(kernel, isa, buffers, [&mut c, &mut row_sums], a, b, epilogue, &mut squares);
+            for (i, sum) in row_sums.into_iter().enumerate() {
+                // in the order of K, not rounded to bf16
+                let want = (0..k).fold(values(m, 7)[i], |sum, l| sum + self.a[i * k + l]);
+                assert!(sum == want, "{kernel:?} {isa:?} {:?}: sum of row {i} is {sum}, not {want}", self.shape);
+            }
             let (squares, want) = (squares.iter().sum::<f64>(), c.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>());
             // 24 squares a lane of a tile in f32, each with a relative error of 2^-24
             assert!(
@@ -169,7 +175,7 @@ fn bits_do_not_depend_on_threads() -> Result<(), rayon::ThreadPoolBuildError> {
             pool.install(|| {
                 let (a, b) = (values(m * k, 1), values(k * n, 2));
                 let (a, b) = (Matrix::new(&a, [m, k]), Matrix::new(&b, [n, k]).transposed());
-                multiply_with(kernel, isa(), &mut Buffers::default(), &mut c, a, b, Epilogue::Add, &mut []);
+                multiply_with(kernel, isa(), &mut Buffers::default(), [&mut c, &mut []], a, b, Epilogue::Add, &mut []);
             });
             Ok(c.into_iter().map(f32::to_bits).collect())
         };
@@ -190,7 +196,16 @@ fn specials_survive_rounding() {
                 let x_matrix = if transposed { x_matrix.transposed() } else { x_matrix };
                 for [a, b] in [[x_matrix, one], [one, x_matrix]] {
                     let mut c = [0.5];
-                    multiply_with(kernel, isa, &mut Buffers::default(), &mut c, a, b, Epilogue::Overwrite, &mut []);
+                    multiply_with(
+                        kernel,
+                        isa,
+                        &mut Buffers::default(),
+                        [&mut c, &mut []],
+                        a,
+                        b,
+                        Epilogue::Overwrite,
+                        &mut [],
+                    );
                     let is_max = i == 5;
                     match kernel.precision() {
                         Precision::Bf16 if is_max => assert!(c[0] == f32::INFINITY, "{kernel:?} {isa:?}: {c:?}"),
@@ -211,7 +226,7 @@ fn a_size_that_overflows_is_refused() {
         Kernel::best(Precision::F32),
         isa(),
         &mut Buffers::default(),
-        &mut [],
+        [&mut [], &mut []],
         a,
         b,
         Epilogue::Overwrite,
@@ -228,7 +243,7 @@ fn a_short_output_is_refused() {
         Kernel::best(Precision::F32),
         isa(),
         &mut Buffers::default(),
-        &mut [0.0; 7],
+        [&mut [0.0; 7], &mut []],
         a,
         b,
         Epilogue::Overwrite,

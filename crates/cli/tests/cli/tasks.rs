@@ -93,13 +93,16 @@ fn pairs_of_texts() {
     }
     let (message, _) = sandbox.fails_with("predict --model out film", "");
     assert_says(&message, &["the arguments: single texts, but the model was trained on pairs"]);
-    sandbox.write("new.tsv", "question\tanswer\nthe film\tgood\nthe plot\tbad\n");
+    sandbox.write("new.tsv", "question\tanswer\nthe film 70\tvery good 70\nthe film 71\tvery bad 71\n");
     let ran = sandbox.succeeds(&format!("predict --model out --data new.tsv {pair} --json"));
     let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let found: Vec<_> = rows.iter().map(|row| [&row["text"], &row["pair"], &row["label"]]).collect();
     assert_eq!(
         found,
-        [[&json!("the film"), &json!("good"), &json!("yes")], [&json!("the plot"), &json!("bad"), &json!("no")]]
+        [
+            [&json!("the film 70"), &json!("very good 70"), &json!("yes")],
+            [&json!("the film 71"), &json!("very bad 71"), &json!("no")]
+        ]
     );
     let message = sandbox.fails(&format!("{TRAIN} --overwrite --data rows.csv {pair} --max-length 4"));
     assert_says(&message, &["max_length: expected 5 or more, room for the 3 special tokens of a pair"]);

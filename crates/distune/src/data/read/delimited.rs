@@ -124,7 +124,11 @@ impl<'a> Rows<'a> {
     fn advance(&mut self) -> Result<bool> {
         let before = self.reader.position().byte();
         let more = self.reader.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
-            csv::ErrorKind::Io(error) => Source::failed(self.path, &error),
+            csv::ErrorKind::Io(error) => {
+                let mut lines = self.lines.borrow_mut();
+                let line = lines.line_of(before).unwrap_or(lines.line);
+                Source::failed(self.path, Some(line), &error)
+            }
             other => Error::file(self.path, format!("cannot parse: {other:?}"), ""),
         })?;
         if !more {

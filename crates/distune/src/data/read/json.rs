@@ -30,7 +30,7 @@ pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<
     loop {
         line.clear();
         number += 1;
-        if input.read_until(b'\n', &mut line).map_err(|error| Source::failed(path, &error))? == 0 {
+        if input.read_until(b'\n', &mut line).map_err(|error| Source::failed(path, Some(number), &error))? == 0 {
             return rows.finish();
         }
         if !line.trim_ascii().is_empty() {
@@ -43,7 +43,7 @@ pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<
 fn read_array(mut source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
     let path = source.path;
     let mut bytes = Vec::new();
-    source.input.read_to_end(&mut bytes).map_err(|error| Source::failed(path, &error))?;
+    source.input.read_to_end(&mut bytes).map_err(|error| Source::failed(path, None, &error))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
         Error::row(path, line, "this line is not UTF-8", "Save the file as UTF-8")

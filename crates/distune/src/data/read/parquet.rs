@@ -36,7 +36,7 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
         Box::new(SerializedFileReader::new(file).map_err(broken)?)
     } else {
         let mut bytes = Vec::new();
-        source.input.read_to_end(&mut bytes).map_err(|error| Source::failed(path, &error))?;
+        source.input.read_to_end(&mut bytes).map_err(|error| Source::failed(path, None, &error))?;
         Box::new(SerializedFileReader::new(Bytes::from(bytes)).map_err(broken)?)
     };
     let metadata = reader.metadata().file_metadata();

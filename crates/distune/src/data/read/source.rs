@@ -143,9 +143,12 @@ impl<'a> Source<'a> {
         Ok(Self { path, format, head, input, plain_file })
     }
 
-    /// The error for a failed read.
-    pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
-        cut_short(path, error)
+    /// The error for a failed read; `line` is that of the row which was being read, where that is known.
+    pub(super) fn failed(path: &Path, line: Option<u64>, error: &std::io::Error) -> Error {
+        match (cut_short(path, error), line) {
+            (Error::File { problem, hint, .. }, Some(line)) => Error::row(path, line, problem, hint),
+            (error, _) => error,
+        }
     }
 }
 
@@ -165,9 +168,22 @@ fn guess(head: &[u8]) -> Format {
 fn peek<'a>(path: &Path, mut input: impl Read + 'a) -> Result<(Vec<u8>, Box<dyn Read + 'a>)> {
     let mut head = Vec::new();
     let read = input.by_ref().take(HEAD as u64).read_to_end(&mut head);
-    read.map_err(|error| cut_short(path, &error))?;
-    let all = Cursor::new(head.clone()).chain(BufReader::with_capacity(HEAD, input));
-    Ok((head, Box::new(all)))
+    let start = Cursor::new(head.clone());
+    match read {
+        Ok(_) => Ok((head, Box::new(start.chain(BufReader::with_capacity(HEAD, input))))),
+        Err(error) if head.is_empty() => Err(cut_short(path, &error)),
+        // what comes before is read, so that the row is known
+        Err(error) => Ok((head, Box::new(start.chain(Failing(error))))),
+    }
+}
+
+/// The end of what can be read, where an error was met.
+struct Failing(std::io::Error);
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::new(self.0.kind(), self.0.to_string()))
+    }
 }
 
 /// The error for a read that failed, most often because packed data end too early.

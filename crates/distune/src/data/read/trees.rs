@@ -60,7 +60,7 @@ pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<
     loop {
         line.clear();
         number += 1;
-        if input.read_until(b'\n', &mut line).map_err(|error| Source::failed(path, &error))? == 0 {
+        if input.read_until(b'\n', &mut line).map_err(|error| Source::failed(path, Some(number), &error))? == 0 {
             break;
         }
         if line.trim_ascii().is_empty() {

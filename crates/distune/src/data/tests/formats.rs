@@ -161,11 +161,37 @@ fn packed_files_are_unpacked_by_content_and_name() {
     let many: String = (0..50_000).map(|row| format!("text {} of many\t{}\n", row * 7919 % 50_021, row % 2)).collect();
     let whole = gzip(format!("text\tlabel\n{many}").as_bytes());
     let error = message(parse("a.tsv.gz", &whole[..whole.len() / 2]));
-    assert!(error.contains("a.tsv.gz: the packed data end in the middle: the file is cut short"), "{error}");
+    assert!(error.contains(": the packed data end in the middle: the file is cut short"), "{error}");
     let mut damaged = whole.clone();
     damaged[whole.len() / 2..].fill(0x55);
     let error = message(parse("a.tsv.gz", damaged));
     assert!(error.starts_with("a.tsv.gz"), "{error}");
+}
+
+/// A packed file that is cut short is told with the line that could not be read.
+#[test]
+fn packed_files_that_end_early_tell_the_line() {
+    for rows in [300, 30_000] {
+        let row = |row: usize| format!("text {} of many", row * 7919 % 50_021);
+        let tsv: String = (0..rows).map(|i| format!("{}\t{}\n", row(i), i % 2)).collect();
+        let json: String = (0..rows).map(|i| format!("{{\"text\": \"{}\", \"label\": {}}}\n", row(i), i % 2)).collect();
+        for (name, text) in [
+            ("a.tsv.gz", format!("text\tlabel\n{tsv}")),
+            ("a.csv.gz", format!("text,label\n{}", tsv.replace('\t', ","))),
+            ("a.jsonl.gz", json),
+        ] {
+            let whole = gzip(text.as_bytes());
+            for end in [whole.len() / 3, whole.len() * 2 / 3, whole.len() - 9] {
+                let mut unpacked = Vec::new();
+                let cut = std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&whole[..end]), &mut unpacked);
+                assert!(cut.is_err());
+                let line = unpacked.iter().filter(|&&byte| byte == b'\n').count() + 1;
+                let error = message(parse(name, &whole[..end]));
+                let expected = format!("{name}, line {line}: the packed data end in the middle");
+                assert!(error.starts_with(&expected), "{rows} rows, {end} bytes: {error}, expected {expected}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -46,13 +46,22 @@ pub(crate) fn run(args: &ConvertArgs, common: &Common) -> anyhow::Result<()> {
         let problem = format!("{} is read as splits, which are written to a directory", args.input);
         return Err(distune::Error::file(&args.output, problem, "Name a directory, or read one file of them").into());
     }
-    let splits = [("train", splits.train), ("validation", splits.validation), ("test", splits.test)];
-    let path = |name: &str| args.output.join(format!("{name}.{}", args.format));
-    let tables: Vec<(PathBuf, Table)> =
-        splits.into_iter().filter_map(|(name, table)| Some((path(name), table?))).collect();
-    // all or none
-    tables.iter().try_for_each(|(path, _)| can_write(path, args.overwrite))?;
-    tables.iter().try_for_each(|(path, table)| write(path, table, args.overwrite, common))
+    write_splits(&args.output, &args.format, [splits.train, splits.validation, splits.test], args.overwrite, common)
+}
+
+/// Writes train, validation and test rows, those that there are, to a directory: nothing, where one of the files cannot be.
+pub(super) fn write_splits(
+    directory: &Path,
+    format: &str,
+    splits: [Option<Table>; 3],
+    overwrite: bool,
+    common: &Common,
+) -> anyhow::Result<()> {
+    let path = |name: &str| directory.join(format!("{name}.{format}"));
+    let named = ["train", "validation", "test"].into_iter().zip(splits);
+    let tables: Vec<(PathBuf, Table)> = named.filter_map(|(name, table)| Some((path(name), table?))).collect();
+    tables.iter().try_for_each(|(path, _)| can_write(path, overwrite))?;
+    tables.iter().try_for_each(|(path, table)| write(path, table, overwrite, common))
 }
 
 /// Writes a table to standard output.

@@ -6,7 +6,7 @@ use clap::Args;
 use distune::data::{Labels, Shares, partition};
 use distune::{Error, Result};
 
-use super::convert::write;
+use super::convert::write_splits;
 use crate::columns::ColumnArgs;
 use crate::output::note;
 use crate::{Common, sources};
@@ -47,16 +47,12 @@ pub(crate) fn run(args: &SplitArgs, common: &Common) -> anyhow::Result<()> {
         note(common, "No label column: the rows are divided without regard to classes.");
     }
     let parts = partition(&table, shares, args.seed);
-    for (name, (part, share)) in
-        ["train", "validation", "test"].iter().zip(parts.iter().zip([1.0, shares.validation, shares.test]))
-    {
-        match part {
-            Some(part) => write(&args.output.join(format!("{name}.{}", args.format)), part, args.overwrite, common)?,
-            None if share > 0.0 => note(common, format!("No {name} rows: there are too few rows, or too few groups.")),
-            None => {}
+    for (name, part, share) in [("validation", &parts[1], shares.validation), ("test", &parts[2], shares.test)] {
+        if part.is_none() && share > 0.0 {
+            note(common, format!("No {name} rows: there are too few rows, or too few groups."));
         }
     }
-    Ok(())
+    write_splits(&args.output, &args.format, parts, args.overwrite, common)
 }
 
 fn shares(args: &SplitArgs) -> Result<Shares> {

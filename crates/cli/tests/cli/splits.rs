@@ -81,6 +81,10 @@ fn groups_and_equal_texts_stay_together() {
         );
     }
     assert_says(&sandbox.fails(split), &["out/train.jsonl: exists", "--overwrite"]);
+    // all files or none: one that exists stops the others
+    sandbox.write("half/test.jsonl", "");
+    let message = sandbox.fails(&split.replace(" out ", " half "));
+    assert_says(&message, &["half/test.jsonl: exists"]);
     sandbox.succeeds("train --model model --data out --output run --epochs 1");
     assert_eq!(sandbox.json("run/eval_results.json")["test_samples"], counts[2]);
     // the same of one file, split in training

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::Table;
 use super::builder::{Builder, Cell, Row};
@@ -87,7 +88,7 @@ impl Objects<'_> {
             none => {
                 let first: Keys = match serde_json::from_slice(json) {
                     Ok(first) => first,
-                    Err(error) => return Err(Error::row(path, line, wrong(&error), HINT)),
+                    Err(error) => return Err(Error::row(path, line, wrong(&error, json), HINT)),
                 };
                 let table = Builder::new(path, &first.0, columns, labels)?;
                 let at = table.columns;
@@ -105,7 +106,7 @@ impl Objects<'_> {
                 let asked = |index: usize, cell| self.keys[index].as_ref().map(|_| cell);
                 table.row(line, Row { text, pair: asked(1, pair), label: asked(2, label), group: asked(3, group) })
             }
-            Err(error) => table.bad(Error::row(path, line, wrong(&error), HINT)),
+            Err(error) => table.bad(Error::row(path, line, wrong(&error, json), HINT)),
         }
     }
 
@@ -117,8 +118,19 @@ impl Objects<'_> {
     }
 }
 
+/// The field that is not UTF-8: the first one that has the sign for it once the object is read in spite of that.
+fn not_utf8(json: &[u8]) -> Option<String> {
+    std::str::from_utf8(json).err()?;
+    let object: Map<String, Value> = serde_json::from_str(&String::from_utf8_lossy(json)).ok()?;
+    let replaced = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+    object.into_iter().find(|(key, value)| replaced(key) || replaced(&value.to_string())).map(|(key, _)| key)
+}
+
 /// What is wrong with an object, without the line, which is another one in its file.
-fn wrong(error: &serde_json::Error) -> String {
+fn wrong(error: &serde_json::Error, json: &[u8]) -> String {
+    if let Some(column) = not_utf8(json) {
+        return format!("column {column:?} is not UTF-8, at byte {} of the row", error.column());
+    }
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     format!("not a JSON object: {text}, at byte {} of the row", error.column())

@@ -40,7 +40,7 @@ pub(crate) struct BenchArgs {
     data: String,
     #[command(flatten)]
     columns: ColumnArgs,
-    /// What trains: head, blocks:N or all [default: all blocks, embeddings frozen]
+    /// What trains, as `distune train` takes it [default: all blocks, embeddings frozen]
     #[arg(long, value_name = "PART")]
     unfreeze: Option<Unfreeze>,
     /// Rows of a step
@@ -84,13 +84,13 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
         sources::notes(&files, &config).iter().for_each(|text| note(common, text));
         (Model::load_with_new_head(&files, &LabelMap::of_model(&config), 0)?, files)
     };
-    let unfreeze = args.unfreeze.unwrap_or(Unfreeze::Blocks(model.config.n_layers));
-    let recipe = Recipe { unfreeze, ..Recipe::recommended() };
+    let unfreeze = args.unfreeze.clone().unwrap_or(Unfreeze::blocks(model.config.n_layers));
+    let recipe = Recipe { unfreeze: unfreeze.clone(), ..Recipe::recommended() };
     let longest = args.length.or(args.max_length);
     let longest = longest.unwrap_or(recipe.max_seq_length.min(model.config.max_position_embeddings));
     let recipe = Recipe { max_seq_length: longest, per_device_train_batch_size: args.batch_size, ..recipe };
     recipe.check()?;
-    unfreeze.check(model.config.n_layers)?;
+    let thawed = recipe.thawed(model.weights.table())?;
     let tokenizer = sources::tokenizer(&files, &model.config, Some(longest))?;
 
     let texts = texts(args, common)?;
@@ -109,9 +109,9 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
     }
 
     let classes = model.config.labels.len() as u32;
-    let mut engine = Cpu::for_training(model, unfreeze, common.precision());
+    let mut engine = Cpu::for_training(model, thawed, common.precision());
     let measured = measure(&mut engine, &sequences, classes, args, &recipe, common)?;
-    report(&measured, tokenization, args, unfreeze, common)?;
+    report(&measured, tokenization, args, &unfreeze, common)?;
     Ok(())
 }
 
@@ -187,7 +187,7 @@ fn report(
     measured: &Measured,
     [texts_per_second, tokenized_per_second]: [f64; 2],
     args: &BenchArgs,
-    unfreeze: Unfreeze,
+    unfreeze: &Unfreeze,
     common: &Common,
 ) -> anyhow::Result<()> {
     let seconds: f64 = measured.steps.iter().sum();

@@ -6,6 +6,9 @@ use bytesize::ByteSize;
 use clap::Args;
 use distune::data::{Batch, LabelMap};
 use distune::engine::{Cpu, Engine, StepPart, Targets};
+use std::sync::Arc;
+
+use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Table};
 use distune::model::{Architecture, CheckpointSummary, Config, Model, ModelFiles};
 use distune::train::{Recipe, TrainingMemory, Unfreeze};
@@ -43,7 +46,8 @@ pub(crate) fn run(args: &InfoArgs, common: &Common) -> anyhow::Result<()> {
     // also makes sure that the encoder is whole
     let model = Model::load_with_new_head(&files, &LabelMap::of_model(&config), 0)?;
     let length = LENGTH.min(config.max_position_embeddings);
-    let needed = TrainingMemory::estimate(&config, Unfreeze::All, ROWS_AT_ONCE, length).total() as u64;
+    let all = Thawed::from(model.weights.table(), Group::Embeddings);
+    let needed = TrainingMemory::estimate(&config, &all, ROWS_AT_ONCE, length).total() as u64;
     let seconds = if needed < memory::available() {
         note(common, "Measuring training steps ...");
         Some(seconds_of_1000_rows(model, length, common)?)
@@ -80,7 +84,8 @@ fn seconds_of_1000_rows(model: Model, length: usize, common: &Common) -> anyhow:
     let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
     let parts = Batch::parts(&sequences, ROWS_AT_ONCE, usize::MAX);
     let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % classes).collect();
-    let mut engine = Cpu::for_training(model, Unfreeze::All, common.precision());
+    let all = Thawed::from(model.weights.table(), Group::Embeddings);
+    let mut engine = Cpu::for_training(model, all, common.precision());
     let recipe = Recipe::recommended();
     let options = recipe.step_options();
     let mut step = |number: u64, parts: &[Batch]| {
@@ -138,9 +143,17 @@ impl Info<'_> {
 
     /// The memory for each choice of what trains.
     fn memory(&self) -> Vec<(Unfreeze, TrainingMemory)> {
-        let blocks = Unfreeze::Blocks(3.min(self.config.n_layers));
-        let estimate = |part| (part, TrainingMemory::estimate(self.config, part, ROWS, self.length));
-        [Unfreeze::All, blocks, Unfreeze::Head].map(estimate).to_vec()
+        let (table, n) = (Arc::new(Table::new(self.config)), self.config.n_layers);
+        let last = 3.min(n);
+        let parts = [
+            (Unfreeze::all(), Group::Embeddings),
+            (Unfreeze::blocks(last), Group::Block(n - last)),
+            (Unfreeze::head(), Group::Head),
+        ];
+        let estimate = |lowest| {
+            TrainingMemory::estimate(self.config, &Thawed::from(&table, lowest), ROWS, self.length)
+        };
+        parts.map(|(part, lowest)| (part, estimate(lowest))).to_vec()
     }
 
     fn problem_type(&self) -> Option<String> {

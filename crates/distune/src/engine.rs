@@ -1,7 +1,7 @@
 //! The contract between training or prediction and what computes: a [`Batch`] in, logits out; the parts of a training
 //! step in, loss and gradient norm out. Coarse on purpose: another engine plugs in without a dispatch for each operation.
 
-use distune_kernels::{Adam, Decay, LossOptions, Update, adam_step, gradient_norm, loss};
+use distune_kernels::{Adam, Decay, LossOptions, adam_step, gradient_norm, loss};
 use std::io::{Read, Write};
 
 pub use distune_kernels::{LargePages, OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
@@ -10,9 +10,9 @@ use crate::data::Batch;
 use crate::model::activations::{Activations, Buffer, Pass};
 use crate::model::backward::{Scratch, backward};
 use crate::model::forward::{forward, frozen_output};
-use crate::model::weights::{Parameters, Rates, Tensor, Waiting, Weights};
+use crate::model::thawed::{Stage, Thawed};
+use crate::model::weights::{Parameters, PendingStep, Rates, Tensor, Waiting, Weights};
 use crate::model::{Config, Model};
-use crate::train::Unfreeze;
 
 /// What stays the same over all steps of a training.
 #[derive(Clone, Debug)]
@@ -31,6 +31,10 @@ pub struct StepOptions {
     pub decay: Decay,
     /// What the learning rate shrinks by from each block to the one below it, and to the embeddings; 1 for nothing.
     pub layer_decay: f64,
+    /// What the learning rate is multiplied by for the head.
+    pub head_rate: f64,
+    /// When each part begins to train, in gradual unfreezing; empty when all begin with the first step.
+    pub stages: Vec<Stage>,
     /// Gradients of a larger global norm are scaled down to this; 0 for no limit.
     pub max_grad_norm: f64,
     /// Class weights and label smoothing.
@@ -70,7 +74,7 @@ pub trait Engine {
     /// Logits `[B, C]` of a batch, without dropout.
     fn logits(&mut self, batch: &Batch) -> &[f32];
 
-    /// What the frozen part puts out, without dropout: `[T, D]`, or `[B, D]` when only the head trains.
+    /// What lies below everything that ever trains puts out, without dropout: `[T, D]`, or `[B, D]` when only the head trains.
     fn frozen_output(&mut self, batch: &Batch) -> &[f32];
 
     /// Adds the gradients of a part of a step's batch to those of the parts before it; returns the part's share of the mean
@@ -120,13 +124,14 @@ pub struct Cpu {
 /// What a training needs beside the model.
 #[derive(Debug)]
 struct Training {
-    unfreeze: Unfreeze,
+    /// All that ever trains.
+    thawed: Thawed,
     gradients: Parameters<f32>,
     /// Whether `gradients` holds those of a part of the step under way.
     accumulated: bool,
     /// The step that the weights of linear layers still wait for. The next forward pass of a training
     /// step makes it when it reads them, which saves a way through the memory; everything else that reads them makes it first.
-    waiting: Option<(Adam, Rates)>,
+    waiting: Option<PendingStep>,
     first_moments: Parameters<f32>,
     second_moments: Parameters<f32>,
     dlogits: Buffer<f32>,
@@ -140,17 +145,17 @@ impl Cpu {
     }
 
     /// An engine that also trains the thawed part.
-    pub fn for_training(model: Model, unfreeze: Unfreeze, precision: Precision) -> Self {
-        let zeros = || Parameters::zeros(model.weights.table(), unfreeze.lowest(model.config.n_layers));
-        let (gradients, first_moments, second_moments) = (zeros(), zeros(), zeros());
+    pub fn for_training(model: Model, thawed: Thawed, precision: Precision) -> Self {
+        let table = model.weights.table();
+        let moments = || Parameters::zeros_where(table, |tensor| thawed.trains(tensor));
         let (dlogits, scratch) = (Buffer::default(), Scratch::new(precision));
         let training = Training {
-            unfreeze,
-            gradients,
+            gradients: Parameters::zeros_where(table, |tensor| thawed.has_gradient(tensor)),
             accumulated: false,
             waiting: None,
-            first_moments,
-            second_moments,
+            first_moments: moments(),
+            second_moments: moments(),
+            thawed,
             dlogits,
             scratch,
         };
@@ -166,9 +171,9 @@ impl Cpu {
     /// Makes the step that weights still wait for.
     fn settle(&mut self) {
         if let Some(training) = &mut self.training
-            && let Some((adam, rates)) = training.waiting.take()
+            && let Some(step) = training.waiting.take()
         {
-            inside_pool(|| training.step_tensors(&mut self.model, &adam, rates, Tensor::is_linear));
+            inside_pool(|| training.step_tensors(&mut self.model, &step, |tensor| step.thawed.waits(tensor)));
         }
     }
 }
@@ -190,19 +195,20 @@ impl Training {
         options: &StepOptions,
     ) -> f64 {
         let StepPart { batch, frozen, targets, total_weight } = part;
-        let lowest = Some(self.unfreeze.lowest(model.config.n_layers));
+        let thawed = self.thawed.at(step, &options.stages);
+        let frozen = frozen.map(|frozen| (self.thawed.frozen_blocks(), frozen));
         let dropout = Some((options.seed, step));
-        let pass = Pass { config: &model.config, batch, dropout, frozen, lowest, accumulate: self.accumulated };
+        let accumulate = self.accumulated;
+        let pass = Pass { config: &model.config, batch, dropout, frozen, thawed: Some(&thawed), accumulate };
         let waiting = self.waiting.take();
         let weights = match &waiting {
             None => Weights::Ready(&model.weights),
-            Some((adam, rates)) => Weights::Waiting(Waiting {
+            Some(step) => Weights::Waiting(Waiting {
                 weights: &mut model.weights,
                 first_moments: &mut self.first_moments,
                 second_moments: &mut self.second_moments,
                 gradients: &self.gradients,
-                adam,
-                rates: *rates,
+                step,
             }),
         };
         forward(activations, weights, pass);
@@ -216,10 +222,9 @@ impl Training {
     /// See [`Engine::update`].
     fn update(&mut self, model: &mut Model, step: u64, learning_rate: f64, options: &StepOptions) -> f64 {
         self.accumulated = false;
-        let lowest = self.unfreeze.lowest(model.config.n_layers);
-        let table = model.weights.table().clone();
-        let tensors = table.tensors_from(lowest).iter().zip(self.gradients.tensors_from(lowest));
-        let others: Vec<&[f32]> = tensors.filter(|(tensor, _)| !tensor.is_linear()).map(|(_, g)| g).collect();
+        let thawed = self.thawed.at(step, &options.stages);
+        let others: Vec<&[f32]> =
+            thawed.tensors().filter(|t| !thawed.waits(t)).map(|tensor| self.gradients.tensor(tensor)).collect();
         let gradient_norm = gradient_norm(&others, self.scratch.squares);
         if !gradient_norm.is_finite() {
             return gradient_norm;
@@ -233,28 +238,30 @@ impl Training {
             beta2: options.beta2,
             epsilon: options.epsilon,
             decay: options.decay,
-            step,
             gradient_scale,
         };
-        let (weight_decay, layer_decay, n_layers) = (options.weight_decay, options.layer_decay, model.config.n_layers);
-        let rates = Rates { weight_decay, layer_decay, n_layers };
-        self.step_tensors(model, &adam, rates, |tensor| !tensor.is_linear());
-        self.waiting = Some((adam, rates));
+        let rates = Rates {
+            weight_decay: options.weight_decay,
+            layer_decay: options.layer_decay,
+            head: options.head_rate,
+            n_layers: model.config.n_layers,
+            stages: options.stages.clone(),
+        };
+        let step = PendingStep { adam, rates, thawed, number: step };
+        self.step_tensors(model, &step, |tensor| !step.thawed.waits(tensor));
+        self.waiting = Some(step);
         gradient_norm
     }
 
     /// One optimizer step for some of the tensors that train.
-    fn step_tensors(&mut self, model: &mut Model, adam: &Adam, rates: Rates, which: impl Fn(&Tensor) -> bool) {
+    fn step_tensors(&mut self, model: &mut Model, step: &PendingStep, which: impl Fn(&Tensor) -> bool) {
         let table = model.weights.table().clone();
-        let lowest = self.unfreeze.lowest(model.config.n_layers);
-        let (w, g) = (model.weights.tensors_from_mut(lowest), self.gradients.tensors_from(lowest));
-        let (m, v) = (self.first_moments.tensors_from_mut(lowest), self.second_moments.tensors_from_mut(lowest));
-        let all = table.tensors_from(lowest).iter().zip(w).zip(m).zip(v).zip(g);
-        let updates = all.filter(|((((tensor, _), _), _), _)| which(tensor)).map(|((((tensor, w), m), v), g)| {
-            let weight_decay = if tensor.decayed { rates.weight_decay } else { 0.0 };
-            Update { w, m, v, g, weight_decay, rate: rates.of(tensor.group) }
-        });
-        adam_step(updates.collect(), adam);
+        let (w, g) = (model.weights.tensors_mut(), self.gradients.tensors());
+        let (m, v) = (self.first_moments.tensors_mut(), self.second_moments.tensors_mut());
+        let all = table.tensors().iter().zip(w).zip(m).zip(v).zip(g);
+        let moved = all.filter(|((((tensor, _), _), _), _)| step.thawed.trains(tensor) && which(tensor));
+        let updates = moved.map(|((((tensor, w), m), v), g)| step.update(tensor, [w, m, v], g));
+        adam_step(updates.collect(), &step.adam);
     }
 }
 
@@ -276,9 +283,10 @@ impl Engine for Cpu {
     }
 
     fn frozen_output(&mut self, batch: &Batch) -> &[f32] {
-        let lowest = self.training.as_ref().map(|t| t.unfreeze.lowest(self.model.config.n_layers));
-        let pass = Pass { lowest, ..Pass::inference(&self.model.config, batch) };
-        inside_pool(|| frozen_output(&mut self.activations, Weights::Ready(&self.model.weights), pass));
+        let config = &self.model.config;
+        let blocks = self.training.as_ref().map_or(config.n_layers, |t| t.thawed.frozen_blocks());
+        let (a, pass) = (&mut self.activations, Pass::inference(config, batch));
+        inside_pool(|| frozen_output(a, Weights::Ready(&self.model.weights), pass, blocks));
         &self.activations.output
     }
 
@@ -295,13 +303,13 @@ impl Engine for Cpu {
     fn write_trained(&mut self, to: &mut dyn Write) -> std::io::Result<()> {
         self.settle();
         let Some(t) = &self.training else { return Ok(()) };
-        to.write_all(bytemuck::cast_slice(self.model.weights.from(t.unfreeze.lowest(self.model.config.n_layers))))
+        t.thawed.tensors().try_for_each(|tensor| to.write_all(bytemuck::cast_slice(self.model.weights.tensor(tensor))))
     }
 
     fn read_trained(&mut self, from: &mut dyn Read) -> std::io::Result<()> {
         let Some(t) = &mut self.training else { return Ok(()) };
         t.waiting = None;
-        let lowest = t.unfreeze.lowest(self.model.config.n_layers);
-        from.read_exact(bytemuck::cast_slice_mut(self.model.weights.from_mut(lowest)))
+        let mut read = |tensor| from.read_exact(bytemuck::cast_slice_mut(self.model.weights.tensor_mut(tensor)));
+        t.thawed.tensors().try_for_each(&mut read)
     }
 }

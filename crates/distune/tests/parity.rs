@@ -9,10 +9,11 @@ use distune::engine::{Cpu, Engine, StepOptions};
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
+use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Weights};
 use distune::model::{Config, Model};
 use distune::tokenize::Tokenizer;
-use distune::train::{Schedule, Unfreeze};
+use distune::train::Schedule;
 use distune_kernels::{Decay, LossOptions, Precision, Targets, loss};
 use support::*;
 
@@ -22,17 +23,22 @@ fn tiny_cases() -> (Vec<Vec<u32>>, Vec<u32>) {
     (sequences(&cases["sequences"]), labels)
 }
 
+/// Everything of a model trains.
+fn all(weights: &Parameters<f32>) -> Thawed {
+    Thawed::from(weights.table(), Group::Embeddings)
+}
+
 /// Forward and backward of the tiny model over all its sequences.
-fn tiny_pass<'a>(config: &'a Config, batch: &'a Batch) -> Pass<'a, f32> {
-    Pass { lowest: Some(Group::Embeddings), ..Pass::inference(config, batch) }
+fn tiny_pass<'a>(config: &'a Config, batch: &'a Batch, thawed: &'a Thawed) -> Pass<'a, f32> {
+    Pass { thawed: Some(thawed), ..Pass::inference(config, batch) }
 }
 
 #[test]
 fn hidden_states_logits_and_loss() {
     let (model, want) = (tiny(), tensors(&fixture("tiny/expected.safetensors")));
     let (sequences, labels) = tiny_cases();
-    let (batch, mut a) = (batch(&sequences), Activations::default());
-    forward(&mut a, Weights::Ready(&model.weights), tiny_pass(&model.config, &batch));
+    let (batch, mut a, thawed) = (batch(&sequences), Activations::default(), all(&model.weights));
+    forward(&mut a, Weights::Ready(&model.weights), tiny_pass(&model.config, &batch, &thawed));
     for i in 0..3 {
         assert_close(&format!("hidden.{i}"), &a.blocks[i + 1].input, &want[&format!("hidden.{i}")], 1e-5);
     }
@@ -69,8 +75,8 @@ fn last_hidden_state_of_every_token() {
     let mut weights = Parameters::zeros(&table, Group::Embeddings);
     let head = model.weights.table().start(Group::Head);
     weights.from_mut(Group::Embeddings)[..head].copy_from_slice(&model.weights.from(Group::Embeddings)[..head]);
-    let (batch, mut a) = (batch(&tiny_cases().0), Activations::default());
-    forward(&mut a, Weights::Ready(&weights), tiny_pass(&config, &batch));
+    let (batch, mut a, thawed) = (batch(&tiny_cases().0), Activations::default(), all(&weights));
+    forward(&mut a, Weights::Ready(&weights), tiny_pass(&config, &batch, &thawed));
     assert_close("hidden.3", &a.blocks[4].input, &want["hidden.3"], 1e-5);
 }
 
@@ -78,8 +84,8 @@ fn last_hidden_state_of_every_token() {
 fn every_gradient() {
     let (model, want) = (tiny(), tensors(&fixture("tiny/expected.safetensors")));
     let (sequences, labels) = tiny_cases();
-    let (batch, mut a) = (batch(&sequences), Activations::default());
-    let pass = tiny_pass(&model.config, &batch);
+    let (batch, mut a, thawed) = (batch(&sequences), Activations::default(), all(&model.weights));
+    let pass = tiny_pass(&model.config, &batch, &thawed);
     forward(&mut a, Weights::Ready(&model.weights), pass);
     let mut dlogits = vec![0.0; a.logits.len()];
     loss(&mut dlogits, &a.logits, Targets::Classes(&labels), &LossOptions::default(), labels.len() as f64);
@@ -105,6 +111,8 @@ fn options(weight_decay: f64) -> StepOptions {
         weight_decay,
         decay: Decay::Decoupled,
         layer_decay: 1.0,
+        head_rate: 1.0,
+        stages: Vec::new(),
         max_grad_norm: 1.0,
         loss: LossOptions::default(),
     }
@@ -114,7 +122,9 @@ fn options(weight_decay: f64) -> StepOptions {
 fn ten_optimizer_steps() {
     let want = &json(&fixture("tiny/cases.json"))["ten_steps"];
     let (sequences, labels) = tiny_cases();
-    let mut engine = Cpu::for_training(tiny(), Unfreeze::Blocks(3), Precision::F32);
+    let model = tiny();
+    let thawed = Thawed::from(model.weights.table(), Group::Block(0));
+    let mut engine = Cpu::for_training(model, thawed, Precision::F32);
     let schedule = Schedule::linear(5e-3, 2, 10);
     for step in 0..10 {
         let rows: Vec<usize> = floats(&want["batches"][step]).into_iter().map(|x| x as usize).collect();
@@ -171,7 +181,8 @@ fn training_curve(precision: Precision) -> (Vec<f64>, [Vec<f32>; 2]) {
     assert_eq!(validation, sequences(&want["ids"]));
     let (validation, (train, labels)) = (batch(&validation), reviews("train", 960, &model.config));
     let model = Model { config: without_dropout(&model.config), ..model };
-    let mut engine = Cpu::for_training(model, Unfreeze::Blocks(6), precision);
+    let thawed = Thawed::from(model.weights.table(), Group::Block(0));
+    let mut engine = Cpu::for_training(model, thawed, precision);
     let before = engine.logits(&validation).to_vec();
     let schedule = Schedule::linear(1e-4, 6, 60);
     let losses = (0..60).map(|step| {

@@ -10,6 +10,7 @@ use distune::model::Model;
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
+use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Weights};
 use distune::tokenize::Tokenizer;
 use distune::train::{CacheLimits, Observer, Outcome, Recipe, Storage, Unfreeze, train};
@@ -25,10 +26,11 @@ fn gradients<T: Real>(weights: &Parameters<T>, model: &Model, parts: &[Batch], p
     let mut gradients = Parameters::zeros(weights.table(), Group::Embeddings);
     let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1, r_drop: 0.0 };
     let total_weight = options.total_weight(Targets::Classes(&LABELS));
+    let thawed = Thawed::from(weights.table(), Group::Embeddings);
     let mut sum = 0.0;
     for (i, batch) in parts.iter().enumerate() {
-        let lowest = Some(Group::Embeddings);
-        let pass = Pass { lowest, dropout: Some((5, 9)), accumulate: i > 0, ..Pass::inference(&model.config, batch) };
+        let thawed = Some(&thawed);
+        let pass = Pass { thawed, dropout: Some((5, 9)), accumulate: i > 0, ..Pass::inference(&model.config, batch) };
         forward(&mut a, Weights::Ready(weights), pass);
         let mut dlogits = vec![T::ZERO; a.logits.len()];
         let labels = &LABELS[batch.sequences_before..][..batch.sequences()];
@@ -101,20 +103,21 @@ fn reviews(rows: usize, model: &Model) -> Examples {
 }
 
 /// The bytes of the trained weights, and what the training told.
-fn two_epochs(unfreeze: Unfreeze, storage: &Storage) -> (Vec<u8>, Outcome) {
+fn two_epochs(unfreeze: &Unfreeze, storage: &Storage) -> (Vec<u8>, Outcome) {
     epochs(2, unfreeze, true, storage)
 }
 
-fn epochs(num_train_epochs: usize, unfreeze: Unfreeze, cache_frozen: bool, storage: &Storage) -> (Vec<u8>, Outcome) {
+fn epochs(num_train_epochs: usize, unfreeze: &Unfreeze, cache_frozen: bool, storage: &Storage) -> (Vec<u8>, Outcome) {
     let recipe =
-        Recipe { unfreeze, cache_frozen, num_train_epochs, per_device_train_batch_size: 16, ..Recipe::recommended() };
+        Recipe { unfreeze: unfreeze.clone(), cache_frozen, num_train_epochs, per_device_train_batch_size: 16, ..Recipe::recommended() };
     trained(&recipe, storage)
 }
 
 fn trained(recipe: &Recipe, storage: &Storage) -> (Vec<u8>, Outcome) {
     let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
     let (rows, validation) = (reviews(48, &model), reviews(8, &model));
-    let mut engine = Cpu::for_training(model, recipe.unfreeze, Precision::F32);
+    let thawed = recipe.thawed(model.weights.table()).unwrap();
+    let mut engine = Cpu::for_training(model, thawed, Precision::F32);
     let outcome = train(&mut engine, &rows, &validation, recipe, storage, &mut Silent).unwrap();
     let mut weights = Vec::new();
     engine.write_trained(&mut weights).unwrap();
@@ -125,7 +128,7 @@ fn trained(recipe: &Recipe, storage: &Storage) -> (Vec<u8>, Outcome) {
 fn the_cache_changes_no_bit_wherever_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let with = |limit, memory| Storage { directory: directory.path().to_owned(), cache: CacheLimits { limit, memory } };
-    for unfreeze in [Unfreeze::Head, Unfreeze::Blocks(1)] {
+    for unfreeze in [&Unfreeze::head(), &Unfreeze::blocks(1)] {
         let (want, in_memory) = two_epochs(unfreeze, &with(u64::MAX, u64::MAX));
         let report = in_memory.cache.unwrap();
         assert_eq!((report.rows_computed, report.rows_reused, report.file), (48, 48, 0));
@@ -147,10 +150,10 @@ fn the_cache_changes_no_bit_wherever_it_is() {
         assert_ne!(without, want, "without a cache, frozen blocks have dropout");
     }
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the file has no name");
-    let (_, outcome) = epochs(1, Unfreeze::Head, true, &with(u64::MAX, u64::MAX));
+    let (_, outcome) = epochs(1, &Unfreeze::head(), true, &with(u64::MAX, u64::MAX));
     assert_eq!(outcome.cache.unwrap().memory, 0, "a single epoch keeps nothing");
     // nothing frozen, nothing to keep
-    assert_eq!(two_epochs(Unfreeze::All, &with(u64::MAX, u64::MAX)).1.cache, None);
+    assert_eq!(two_epochs(&Unfreeze::all(), &with(u64::MAX, u64::MAX)).1.cache, None);
 }
 
 /// R-Drop's second pass of a row takes what the cache has of it, or what the first pass computed: no bit depends on which.
@@ -160,7 +163,7 @@ fn r_drop_with_a_cache() {
     let storage =
         |limit, memory| Storage { directory: directory.path().to_owned(), cache: CacheLimits { limit, memory } };
     let recipe = Recipe {
-        unfreeze: Unfreeze::Blocks(1),
+        unfreeze: Unfreeze::blocks(1),
         num_train_epochs: 2,
         per_device_train_batch_size: 16,
         r_drop: 2.0,
@@ -182,7 +185,8 @@ fn layer_decay_slows_lower_blocks() {
     let moved = |layer_decay| {
         let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
         let before = model.weights.clone();
-        let mut engine = Cpu::for_training(model, Unfreeze::All, Precision::F32);
+        let thawed = Thawed::from(model.weights.table(), Group::Embeddings);
+        let mut engine = Cpu::for_training(model, thawed, Precision::F32);
         let batch = Batch::new([&[101, 2023, 102][..], &[101, 102]]);
         let options = Recipe { layer_decay, weight_decay: 0.0, ..Recipe::recommended() }.step_options();
         engine.train_step(&batch, Targets::Classes(&[0, 1]), 1, 1e-3, &options);
@@ -206,10 +210,12 @@ fn layer_decay_slows_lower_blocks() {
 /// Weights of linear layers wait for their step until something reads them: reading them early must change no bit.
 #[test]
 fn a_step_that_waits_is_the_step_made_at_once() {
-    for unfreeze in [Unfreeze::Head, Unfreeze::Blocks(2), Unfreeze::All] {
+    for unfreeze in ["head", "blocks:2", "all", "blocks:0,4", "bias", "*.v_lin.*+*.2.ffn.lin1.weight"] {
+        let unfreeze: Unfreeze = unfreeze.parse().unwrap();
         let run = |read: bool| {
             let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
-            let mut engine = Cpu::for_training(model, unfreeze, Precision::F32);
+            let thawed = unfreeze.resolve(model.weights.table()).unwrap();
+            let mut engine = Cpu::for_training(model, thawed, Precision::F32);
             let (batch, options) =
                 (Batch::new([&[101, 2023, 102][..], &[101, 102]]), Recipe::recommended().step_options());
             for step in 1..=3 {

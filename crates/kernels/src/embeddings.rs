@@ -34,7 +34,7 @@ pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: &[T], 
 }
 
 /// `dwords[ids[t]] += dx[t]` and `dpositions[position] += dx[t]`, in the order of the tokens; both start from zero,
-/// or with `accumulate` from what they are.
+/// or with `accumulate` from what they are. Either is empty where it is not wanted.
 pub fn embed_backward<T: Real>(
     dwords: &mut [T],
     dpositions: &mut [T],
@@ -44,6 +44,9 @@ pub fn embed_backward<T: Real>(
     width: usize,
     accumulate: bool,
 ) {
+    if dwords.is_empty() && dpositions.is_empty() {
+        return;
+    }
     let _timer = timer(Operation::Embeddings, 0);
     if !accumulate {
         dwords.par_chunks_mut(crate::parallel::ELEMENTS).for_each(|d| d.fill(T::ZERO));
@@ -53,10 +56,14 @@ pub fn embed_backward<T: Real>(
         #[inline(always)]
         || {
             for ((dx, &id), position) in dx.chunks_exact(width).zip(ids).zip(positions_of(offsets)) {
-                let dword = &mut dwords[id as usize * width..][..width];
-                dword.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
-                let dposition = &mut dpositions[position * width..][..width];
-                dposition.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
+                if !dwords.is_empty() {
+                    let dword = &mut dwords[id as usize * width..][..width];
+                    dword.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
+                }
+                if !dpositions.is_empty() {
+                    let dposition = &mut dpositions[position * width..][..width];
+                    dposition.iter_mut().zip(dx).for_each(|(d, dx)| *d += *dx);
+                }
             }
         },
     );

@@ -43,7 +43,8 @@ pub fn layer_norm<T: Real>(y: &mut [T], x: &mut [T], rstd: &mut [T], residual: &
 }
 
 /// Backward of [`layer_norm`]: `dy [T, D]` becomes `ds`, the gradient of both `x` and the residual, in place.
-/// Overwrites `dgamma [D]` and `dbeta [D]`, or adds to them with `accumulate`. `normalized` and `rstd` are what the forward pass left.
+/// Overwrites `dgamma [D]` and `dbeta [D]`, or adds to them with `accumulate`; either is empty where it is not wanted. `normalized` and
+/// `rstd` are what the forward pass left.
 ///
 /// `ds = rstd (g - mean(g) - normalized * mean(g * normalized))` with `g = gamma * dy`.
 pub fn layer_norm_backward<T: Real>(
@@ -58,19 +59,16 @@ pub fn layer_norm_backward<T: Real>(
     let _timer = timer(Operation::LayerNormBackward, 0);
     let d = gamma.len();
     assert!(dy.len() == normalized.len() && dy.len() == rstd.len() * d);
-    column_sums(
-        [dgamma, dbeta],
-        rstd.len(),
-        accumulate,
-        #[inline(always)]
-        |[dgamma, dbeta], row, columns| {
-            let (dy, normalized) = (&dy[row * d..][columns.clone()], &normalized[row * d..][columns]);
-            for (((dgamma, dbeta), dy), normalized) in dgamma.iter_mut().zip(dbeta).zip(dy).zip(normalized) {
-                *dgamma += *dy * *normalized;
-                *dbeta += *dy;
-            }
-        },
-    );
+    if !dgamma.is_empty() || !dbeta.is_empty() {
+        // both sums are made on one way through the rows
+        let mut unwanted = vec![T::ZERO; if dgamma.is_empty() || dbeta.is_empty() { d } else { 0 }];
+        let sums = match (dgamma.is_empty(), dbeta.is_empty()) {
+            (true, _) => [&mut unwanted[..], dbeta],
+            (_, true) => [dgamma, &mut unwanted[..]],
+            _ => [dgamma, dbeta],
+        };
+        norm_gradient(sums, dy, normalized, accumulate);
+    }
     let rows = rows_per_task(d);
     let tasks = dy.par_chunks_mut(rows * d).zip(normalized.par_chunks(rows * d)).zip(rstd.par_chunks(rows));
     tasks.for_each(|((dy, normalized), rstd)| {
@@ -89,6 +87,24 @@ pub fn layer_norm_backward<T: Real>(
             },
         );
     });
+}
+
+/// `dgamma [D] = column sums of dy * normalized`, `dbeta [D] = column sums of dy`, both `[T, D]`; with `accumulate`, `+=`.
+fn norm_gradient<T: Real>(sums: [&mut [T]; 2], dy: &[T], normalized: &[T], accumulate: bool) {
+    let d = sums[0].len();
+    column_sums(
+        sums,
+        dy.len() / d,
+        accumulate,
+        #[inline(always)]
+        |[dgamma, dbeta], row, columns| {
+            let (dy, normalized) = (&dy[row * d..][columns.clone()], &normalized[row * d..][columns]);
+            for (((dgamma, dbeta), dy), normalized) in dgamma.iter_mut().zip(dbeta).zip(dy).zip(normalized) {
+                *dgamma += *dy * *normalized;
+                *dbeta += *dy;
+            }
+        },
+    );
 }
 
 /// Normalizes a row in place; returns one over its standard deviation.

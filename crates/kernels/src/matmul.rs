@@ -99,20 +99,28 @@ pub fn linear_backward_input<T: Real>(p: &mut Products, dx: &mut [T], dy: &[T], 
     T::multiply(p, dx, Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]), overwrite_or_add(accumulate));
 }
 
-/// `dw [N, K] = dyᵀ · x`, `db [N] = column sums of dy [M, N]`; with `accumulate`, `+=`. Returns the sum of the squares of `dw`, for
-/// the gradient norm.
+/// `dw [N, K] = dyᵀ · x`, `db [N] = column sums of dy [M, N]`; with `accumulate`, `+=`. Either is empty where it is not wanted. Returns
+/// the sum of the squares of `dw`, for the gradient norm.
 pub fn linear_backward_weight<T: Real>(
     p: &mut Products,
-    dw: &mut [T],
-    db: &mut [T],
+    [dw, db]: [&mut [T]; 2],
     dy: &[T],
     x: &[T],
+    n: usize,
     accumulate: bool,
 ) -> f64 {
-    let _timer = timer(Operation::LinearBackwardWeight, dy.len() * dw.len() / db.len());
-    let n = db.len();
+    let _timer = timer(Operation::LinearBackwardWeight, dy.len() * dw.len() / n);
     let (m, k) = (dy.len() / n, dw.len() / n);
-    T::weight_gradient(p, [dw, db], Matrix::new(dy, [m, n]), Matrix::new(x, [m, k]), accumulate)
+    let dy = Matrix::new(dy, [m, n]);
+    match (dw.is_empty(), db.is_empty()) {
+        (true, true) => 0.0,
+        (true, false) => {
+            bias_gradient(db, dy, accumulate);
+            0.0
+        }
+        (false, true) => T::weight_gradient(p, [dw, &mut vec![T::ZERO; n]], dy, Matrix::new(x, [m, k]), accumulate),
+        (false, false) => T::weight_gradient(p, [dw, db], dy, Matrix::new(x, [m, k]), accumulate),
+    }
 }
 
 /// See [`linear_backward_weight`]; one thing after the other.
@@ -124,6 +132,12 @@ pub(crate) fn weight_gradient<T: Real>(
     accumulate: bool,
 ) -> f64 {
     T::multiply(p, dw, dy.transposed(), x, overwrite_or_add(accumulate));
+    bias_gradient(db, dy, accumulate);
+    sum_of_squares(&[dw])
+}
+
+/// `db [N] = column sums of dy [M, N]`; with `accumulate`, `+=`.
+fn bias_gradient<T: Real>(db: &mut [T], dy: Matrix<T>, accumulate: bool) {
     let ([m, n], (dy, _)) = (dy.shape(), dy.strides());
     column_sums(
         [db],
@@ -136,7 +150,6 @@ pub(crate) fn weight_gradient<T: Real>(
             }
         },
     );
-    sum_of_squares(&[dw])
 }
 
 fn overwrite_or_add<'a, T>(add: bool) -> Epilogue<'a, T> {

@@ -30,8 +30,6 @@ pub struct Adam {
     pub epsilon: f64,
     /// How weight decay enters.
     pub decay: Decay,
-    /// The step, counted from 1.
-    pub step: u64,
     /// What every gradient is multiplied by first: the factor of the clipping.
     pub gradient_scale: f64,
 }
@@ -51,6 +49,8 @@ pub struct Update<'a, T> {
     pub weight_decay: f64,
     /// What the learning rate is multiplied by.
     pub rate: f64,
+    /// Which step of this tensor it is, counted from 1: the moments began with zeros at the first.
+    pub step: u64,
 }
 
 /// The weights of a linear layer.
@@ -85,10 +85,10 @@ pub fn adam_step<T: Real>(updates: Vec<Update<T>>, adam: &Adam) {
 impl<'a, T: Real> Update<'a, T> {
     /// Parts of `elements` elements, the last one shorter, for as many tasks.
     pub(crate) fn split(self, elements: usize) -> impl IndexedParallelIterator<Item = Update<'a, T>> {
-        let Self { w, m, v, g, weight_decay, rate } = self;
+        let Self { w, m, v, g, weight_decay, rate, step } = self;
         assert!(w.len() == m.len() && m.len() == v.len() && v.len() == g.len());
         let parts = w.par_chunks_mut(elements).zip(m.par_chunks_mut(elements)).zip(v.par_chunks_mut(elements));
-        parts.zip(g.par_chunks(elements)).map(move |(((w, m), v), g)| Update { w, m, v, g, weight_decay, rate })
+        parts.zip(g.par_chunks(elements)).map(move |(((w, m), v), g)| Update { w, m, v, g, weight_decay, rate, step })
     }
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct AdamStep<T> {
 
 impl<T: Real> AdamStep<T> {
     pub(crate) fn new(adam: &Adam, update: &Update<T>) -> Self {
-        let step = i32::try_from(adam.step).unwrap_or(i32::MAX);
+        let step = i32::try_from(update.step).unwrap_or(i32::MAX);
         let (learning_rate, weight_decay) = (adam.learning_rate * update.rate, update.weight_decay);
         let r = T::from_f64;
         let (shrink, penalty) = match adam.decay {

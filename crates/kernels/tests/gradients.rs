@@ -52,12 +52,18 @@ fn linear_layers() {
         };
         let (mut dx, mut dw, mut db) = (vec![f64::NAN; m * k], vec![f64::NAN; n * k], vec![f64::NAN; n]);
         linear_backward_input(&mut Products::default(), &mut dx, &r, &w, n, false);
-        linear_backward_weight(&mut Products::default(), &mut dw, &mut db, &r, &x, false);
+        let backward = |dw: &mut [f64], db: &mut [f64], accumulate| {
+            linear_backward_weight(&mut Products::default(), [dw, db], &r, &x, n, accumulate)
+        };
+        let squares = backward(&mut dw, &mut db, false);
         check("dx", &dx, &x, |x| loss(x, &w, &b));
         check("dw", &dw, &w, |w| loss(&x, w, &b));
         check("db", &db, &b, |b| loss(&x, &w, b));
         let (mut twice_dw, mut twice_db) = (dw.clone(), db.clone());
-        linear_backward_weight(&mut Products::default(), &mut twice_dw, &mut twice_db, &r, &x, true);
+        backward(&mut twice_dw, &mut twice_db, true);
+        let (mut dw_alone, mut db_alone) = (vec![f64::NAN; n * k], vec![f64::NAN; n]);
+        assert_eq!((backward(&mut dw_alone, &mut [], false), backward(&mut [], &mut db_alone, false)), (squares, 0.0));
+        assert_eq!((&dw_alone, &db_alone), (&dw, &db));
         for (twice, once) in [(twice_dw, dw), (twice_db, db)] {
             assert!(twice.iter().zip(&once).all(|(t, d)| (t - 2.0 * d).abs() < 1e-12), "accumulates");
         }
@@ -103,6 +109,21 @@ fn layer_norm_with_and_without_residual() {
             let (_, normalized, rstd) = forward(&x, residual, &gamma, &beta);
             let (mut ds, mut dgamma, mut dbeta) = (r.clone(), vec![f64::NAN; d], vec![f64::NAN; d]);
             layer_norm_backward(&mut ds, &mut dgamma, &mut dbeta, &normalized, &rstd, &gamma, false);
+            for wanted in [[true, false], [false, true], [false, false]] {
+                let [mut dgamma_alone, mut dbeta_alone] = wanted.map(|wanted| vec![f64::NAN; if wanted { d } else { 0 }]);
+                let mut again = r.clone();
+                layer_norm_backward(
+                    &mut again,
+                    &mut dgamma_alone,
+                    &mut dbeta_alone,
+                    &normalized,
+                    &rstd,
+                    &gamma,
+                    false,
+                );
+                assert_eq!(again, ds);
+                assert!((dgamma_alone.is_empty() || dgamma_alone == dgamma) && (dbeta_alone.is_empty() || dbeta_alone == dbeta));
+            }
             check("dx", &ds, &x, |x| loss(x, residual, &gamma, &beta));
             check("dgamma", &dgamma, &gamma, |gamma| loss(&x, residual, gamma, &beta));
             check("dbeta", &dbeta, &beta, |beta| loss(&x, residual, &gamma, beta));
@@ -148,6 +169,10 @@ fn embeddings() {
     };
     let (mut dwords, mut dpositions) = (vec![f64::NAN; words.len()], vec![f64::NAN; positions.len()]);
     embed_backward(&mut dwords, &mut dpositions, &r, &ids, &offsets, width, false);
+    let (mut words_alone, mut positions_alone) = (vec![f64::NAN; words.len()], vec![f64::NAN; positions.len()]);
+    embed_backward(&mut words_alone, &mut [], &r, &ids, &offsets, width, false);
+    embed_backward(&mut [], &mut positions_alone, &r, &ids, &offsets, width, false);
+    assert_eq!((&words_alone, &positions_alone), (&dwords, &dpositions));
     check("dwords", &dwords, &words, |words| loss(words, &positions));
     check("dpositions", &dpositions, &positions, |positions| loss(&words, positions));
 }

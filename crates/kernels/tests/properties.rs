@@ -94,7 +94,7 @@ fn same_bits_at_every_thread_count() {
             let (mut y, mut dx, mut dw, mut db) = (vec![0.0; m * n], vec![0.0; m * k], vec![0.0; n * k], vec![0.0; n]);
             linear(&mut p, &mut y, &x, Weight::Ready(&w), &b);
             linear_backward_input(&mut p, &mut dx, &y, &w, n, false);
-            linear_backward_weight(&mut p, &mut dw, &mut db, &y, &x, false);
+            linear_backward_weight(&mut p, [&mut dw, &mut db], &y, &x, n, false);
             let norm = gradient_norm(&[&dw, &db], 0.0);
             let mut out = bits(&y);
             [dx, dw, db].iter().for_each(|part| out.extend(bits(part)));
@@ -121,10 +121,10 @@ fn adam_steps() {
                 beta2: 0.999,
                 epsilon: 1e-8,
                 decay,
-                step: step as u64 + 1,
                 gradient_scale: 0.5,
             };
-            let update = Update { w: &mut w, m: &mut m, v: &mut v, g: &[4.0], weight_decay: 0.022, rate: 0.5 };
+            let (w, m, v, step_number) = (&mut w, &mut m, &mut v, step as u64 + 1);
+            let update = Update { w, m, v, g: &[4.0], weight_decay: 0.022, rate: 0.5, step: step_number };
             adam_step(vec![update], &adam);
             // A constant gradient moves Adam by the learning rate at each step; the decay adds 0.05 * 0.022 * w. The
             // penalty makes the gradient not quite constant, which is worth 7e-7.
@@ -143,7 +143,6 @@ fn a_product_makes_the_step_that_its_weights_wait_for() {
         beta2: 0.999,
         epsilon: 1e-8,
         decay: Decay::Decoupled,
-        step: 3,
         gradient_scale: 0.7,
     };
     for [m, n, k] in [[1, 5, 7], [40, 384, 130], [70, 100, 64], [1100, 96, 48]] {
@@ -153,8 +152,8 @@ fn a_product_makes_the_step_that_its_weights_wait_for() {
                 let (mut w, mut moment) = (numbers(n * k, 4), numbers(n * k, 5));
                 let mut variance: Vec<f32> = numbers(n * k, 6).into_iter().map(f32::abs).collect();
                 let (mut p, mut y) = (Products::new(precision), vec![0.0; m * n]);
-                let update =
-                    Update { w: &mut w, m: &mut moment, v: &mut variance, g: &g, weight_decay: 0.1, rate: 0.8 };
+                let (m, v) = (&mut moment, &mut variance);
+                let update = Update { w: &mut w, m, v, g: &g, weight_decay: 0.1, rate: 0.8, step: 3 };
                 if waiting {
                     linear(&mut p, &mut y, &x, Weight::Waiting(update, &adam), &b);
                 } else {

@@ -98,7 +98,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     splits.notes.iter().for_each(|text| note(common, text));
     problems.iter().for_each(|text| note(common, text));
 
-    let (model, labels) = model_for(&settings, &files, &config, &splits, common)?;
+    let (mut model, labels) = model_for(&settings, &files, &config, &splits, common)?;
     files.forget_weights();
     let (Some(train), Some(validation)) = (splits.train, splits.validation) else {
         bail!(no_validation(Path::new(&data_names[0])));
@@ -125,12 +125,17 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     }
 
     note(common, format!("Linear layers in {}, {} threads.", precision, rayon::current_num_threads()));
-    let depth = model.config.n_layers;
-    show_parts(common, &parts(&model.weights, recipe.unfreeze, depth))?;
-    let before = frozen_hash(&model.weights, recipe.unfreeze, depth);
-    let mut engine = Cpu::for_training(model, recipe.unfreeze, precision);
+    let table = model.weights.table().clone();
+    let thawed = recipe.thawed(&table)?;
+    if recipe.reinit_blocks > 0 {
+        model.reinitialise_blocks(recipe.reinit_blocks, recipe.seed);
+        note(common, format!("Blocks that start anew, with random weights: the last {}.", recipe.reinit_blocks));
+    }
+    show_parts(common, &parts(&table, &thawed, recipe.gradual_unfreezing))?;
+    let before = frozen_hash(&model.weights, &thawed);
+    let mut engine = Cpu::for_training(model, thawed.clone(), precision);
     let cache = CacheLimits { limit: args.cache_limit.as_u64(), memory: memory::available() / 4 };
-    if recipe.cache_frozen && recipe.num_train_epochs > 1 && recipe.unfreeze.frozen_blocks(depth) > 0 {
+    if recipe.cache_frozen && recipe.num_train_epochs > 1 && thawed.frozen_blocks() > 0 {
         let limit = args.cache_limit.display().si();
         note(common, format!("Frozen blocks run once for each row; what they put out is kept, up to {limit}."));
     }
@@ -142,7 +147,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     watcher.progress.finish();
 
     let model = engine.into_model();
-    let after = frozen_hash(&model.weights, recipe.unfreeze, depth);
+    let after = frozen_hash(&model.weights, &thawed);
     if before != after {
         bail!("frozen tensors changed during training (SHA-256 {before} before, {after} after): please report this");
     }
@@ -157,7 +162,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     run.write(directory.path())?;
     stop::unfinished(None);
     directory.finish()?;
-    let frozen = model.weights.table().tensors().iter().any(|t| !recipe.unfreeze.trains(t, depth));
+    let frozen = table.tensors().iter().any(|tensor| !thawed.trains(tensor));
     let next = match (&settings.columns.text, &settings.columns.pair) {
         (Some(text), Some(second)) => format!("--data FILE --text-column {text:?} --pair-column {second:?}"),
         _ => "\"your text\"".to_owned(),

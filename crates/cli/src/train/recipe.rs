@@ -5,16 +5,27 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use distune::Result;
 use distune::data::SelectOn;
+use std::sync::Arc;
+
 use distune::model::Config;
+use distune::model::weights::Table;
 use distune::train::{ClassWeights, Metric, Optimizer, Recipe, Scheduler, Unfreeze};
 
 /// Changes to the recipe of a file, or else to the recommended one.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Recipe")]
 pub(super) struct RecipeArgs {
-    /// What trains: head, blocks:N (the head and the last N blocks) or all (embeddings too) [default: all]
-    #[arg(long, value_name = "PART")]
+    /// What trains beside the head, which always does: head, blocks:N (the last N blocks), blocks:0,2 (these, counted from 0; one alone is
+    /// blocks:4,), embeddings, bias (all biases and layer norms), all, or a pattern of tensor names such as '*.attention.q_lin.*';
+    /// several joined with + [default: all]
+    #[arg(long, value_name = "PARTS")]
     unfreeze: Option<Unfreeze>,
+    /// Train the head alone in the first epoch, and thaw one block more in each, from the last one down; the embeddings come last
+    #[arg(long)]
+    gradual_unfreezing: bool,
+    /// Let the last N blocks start anew, with random weights [default: 0]
+    #[arg(long, value_name = "N")]
+    reinit_blocks: Option<usize>,
     /// Run frozen blocks in every epoch, with dropout, instead of keeping what they put out
     #[arg(long)]
     no_cache: bool,
@@ -33,6 +44,9 @@ pub(super) struct RecipeArgs {
     /// Peak learning rate [default: 1e-4]
     #[arg(long, value_name = "X")]
     learning_rate: Option<f64>,
+    /// Peak learning rate of the head [default: that of the rest]
+    #[arg(long, value_name = "X")]
+    head_learning_rate: Option<f64>,
     /// Course of the learning rate: linear, cosine, polynomial, constant, constant_with_warmup or one_cycle [default: linear]
     #[arg(long, value_name = "NAME", value_parser = scheduler)]
     lr_scheduler: Option<Scheduler>,
@@ -132,19 +146,22 @@ impl RecipeArgs {
         if self.max_length.is_none() {
             recipe.max_seq_length = recipe.max_seq_length.min(config.max_position_embeddings);
         }
-        recipe.unfreeze.check(config.n_layers)
+        recipe.thawed(&Arc::new(Table::new(config))).map(drop)
     }
 
     /// What the options say, and for the rest what `r` says.
     pub(super) fn over(&self, r: Recipe) -> Result<Recipe> {
         let recipe = Recipe {
-            unfreeze: self.unfreeze.unwrap_or(r.unfreeze),
+            unfreeze: self.unfreeze.clone().unwrap_or(r.unfreeze),
+            gradual_unfreezing: self.gradual_unfreezing || r.gradual_unfreezing,
+            reinit_blocks: self.reinit_blocks.unwrap_or(r.reinit_blocks),
             cache_frozen: r.cache_frozen && !self.no_cache,
             num_train_epochs: self.epochs.unwrap_or(r.num_train_epochs),
             per_device_train_batch_size: self.batch_size.unwrap_or(r.per_device_train_batch_size),
             gradient_accumulation_steps: self.gradient_accumulation_steps.unwrap_or(r.gradient_accumulation_steps),
             max_batch_tokens: self.max_batch_tokens.unwrap_or(r.max_batch_tokens),
             learning_rate: self.learning_rate.unwrap_or(r.learning_rate),
+            head_learning_rate: self.head_learning_rate.or(r.head_learning_rate),
             lr_scheduler_type: self.lr_scheduler.unwrap_or(r.lr_scheduler_type),
             lr_power: self.lr_power.unwrap_or(r.lr_power),
             warmup_steps: self.warmup_steps.unwrap_or(r.warmup_steps),

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use distune::data::Lengths;
 use distune::eval::{Evaluation, Metrics, table};
 use distune::run::evaluation_results;
-use distune::train::{CacheReport, EvaluationRecord, Observer, Outcome, Part, StepRecord};
+use distune::train::{CacheReport, EvaluationRecord, Observer, Outcome, PartOfModel, StepRecord};
 use serde_json::{Value, json};
 
 use crate::output::{line, note, score, thousands};
@@ -14,16 +14,22 @@ use crate::progress::Progress;
 use crate::{Common, stop};
 
 /// What trains and what is frozen.
-pub(super) fn show_parts(common: &Common, parts: &[Part]) -> std::io::Result<()> {
+pub(super) fn show_parts(common: &Common, parts: &[PartOfModel]) -> std::io::Result<()> {
     if common.json {
         line(json!({"event": "start", "parts": parts}))?;
     }
-    let sum = |trains: bool| parts.iter().filter(|p| p.trains == trains).map(|p| p.parameters).sum::<usize>();
     for part in parts {
-        let state = if part.trains { "trains" } else { "frozen" };
-        note(common, format!("{:<10} {:>12}  {state}", part.part, thousands(part.parameters)));
+        let state = match part.trained {
+            0 => "frozen".to_owned(),
+            trained if trained == part.parameters => "trains".to_owned(),
+            trained => format!("{} of them train", thousands(trained)),
+        };
+        let from = part.from_epoch.filter(|&epoch| epoch > 1);
+        let from = from.map(|epoch| format!(" from epoch {epoch} on")).unwrap_or_default();
+        note(common, format!("{:<10} {:>12}  {state}{from}", part.part, thousands(part.parameters)));
     }
-    note(common, format!("{:<10} {:>12}  trains, {} frozen", "all", thousands(sum(true)), thousands(sum(false))));
+    let (all, trained) = parts.iter().fold((0, 0), |(all, trained), p| (all + p.parameters, trained + p.trained));
+    note(common, format!("{:<10} {:>12}  of {} parameters train", "all", thousands(trained), thousands(all)));
     Ok(())
 }
 

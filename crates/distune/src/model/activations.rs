@@ -7,7 +7,7 @@ use rayon::iter::{ParallelExtend, repeat_n};
 
 use crate::data::Batch;
 use crate::model::Config;
-use crate::model::weights::Group;
+use crate::model::thawed::Thawed;
 
 /// Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
 #[derive(Debug, Default)]
@@ -122,11 +122,11 @@ pub struct Pass<'a, T> {
     pub batch: &'a Batch,
     /// (seed, step) of the dropout; without it nothing is dropped.
     pub dropout: Option<(u64, u64)>,
-    /// What the parts below `lowest` put out for this batch, `[T, D]` (`[B, D]` when only the head trains); without it they
+    /// What the parts below this block put out for this batch, `[T, D]` (`[B, D]` after the last block); without it they
     /// are computed.
-    pub frozen: Option<&'a [T]>,
-    /// The lowest part whose gradients the backward pass will compute; without it nothing is kept for one.
-    pub lowest: Option<Group>,
+    pub frozen: Option<(usize, &'a [T])>,
+    /// What the backward pass will compute gradients of; without it nothing is kept for one.
+    pub thawed: Option<&'a Thawed>,
     /// Whether the backward pass adds to the gradients, or overwrites them.
     pub accumulate: bool,
 }
@@ -134,16 +134,12 @@ pub struct Pass<'a, T> {
 impl<'a, T> Pass<'a, T> {
     /// Without dropout, from the tokens on, keeping nothing for a backward pass.
     pub fn inference(config: &'a Config, batch: &'a Batch) -> Self {
-        Self { config, batch, dropout: None, frozen: None, lowest: None, accumulate: false }
+        Self { config, batch, dropout: None, frozen: None, thawed: None, accumulate: false }
     }
 
     /// The lowest block with parameters that train, or the depth when only the head has.
     pub fn first_trained_block(&self) -> usize {
-        match self.lowest {
-            Some(Group::Embeddings) => 0,
-            Some(Group::Block(lowest)) => lowest,
-            Some(Group::Head) | None => self.config.n_layers,
-        }
+        self.thawed.map_or(self.config.n_layers, Thawed::frozen_blocks)
     }
 
     /// Where a block's activations are kept.

@@ -1,5 +1,6 @@
 //! The backward pass: `forward.rs` reversed. Every function overwrites the gradients of its weights, or adds to them
-//! (`pass.accumulate`).
+//! (`pass.accumulate`). Gradients of frozen tensors are empty and not computed, and the pass ends with the lowest tensor that
+//! trains.
 //!
 //! Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
 
@@ -7,7 +8,7 @@ use distune_kernels as k;
 use distune_kernels::{Heads, Precision, Products, Real, Site};
 
 use crate::model::activations::{Activations, BlockActivations, Buffer, Pass};
-use crate::model::weights::{Block, Group, Head, Parameters};
+use crate::model::weights::{Block, Group, Head, Linear, Norm, Parameters};
 
 /// Buffers of a backward pass, reused from step to step.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ pub struct Scratch<T> {
     d_context: Buffer<T>,
     dq: Buffer<T>,
     dkv: Buffer<T>,
-    /// The sum of the squares of the gradients of all linear layers' weights.
+    /// The sum of the squares of the gradients of all tensors that wait for their step (`Thawed::waits`).
     pub squares: f64,
     products: Products,
 }
@@ -31,8 +32,8 @@ impl<T: Default> Scratch<T> {
     }
 }
 
-/// Computes the gradients of every tensor from `pass.lowest` on, given `dlogits [B, C]` and what the forward
-/// pass left. Overwrites `gradients`, which begin there, or adds to them.
+/// Computes the gradients of every tensor of `pass.thawed`, given `dlogits [B, C]` and what the forward
+/// pass left. Overwrites `gradients`, which have these tensors (`Thawed::has_gradient`), or adds to them.
 pub fn backward<T: Real>(
     gradients: &mut Parameters<T>,
     scratch: &mut Scratch<T>,
@@ -41,20 +42,42 @@ pub fn backward<T: Real>(
     weights: &Parameters<T>,
     pass: Pass<T>,
 ) {
-    let Some(lowest) = pass.lowest else { return };
+    let Some(thawed) = pass.thawed else { return };
+    let lowest = thawed.lowest();
     scratch.squares = 0.0;
     head(gradients.head_mut(), scratch, dlogits, a, weights.head(), pass);
     for i in (0..pass.config.n_layers).rev().filter(|&i| Group::Block(i) >= lowest) {
         let slot = &a.blocks[pass.slot(i)];
-        let input_wanted = Group::Block(i) > lowest;
-        block(gradients.block_mut(i), scratch, slot, weights.block(i), pass, i, input_wanted);
+        let wanted = Wanted { input: Group::Block(i) > lowest, squares_of_kv: thawed.keys_as_values(i) };
+        block(gradients.block_mut(i), scratch, slot, weights.block(i), pass, i, wanted);
     }
     if lowest == Group::Embeddings {
         embeddings(gradients, scratch, a, weights, pass);
     }
 }
 
-/// `s.d_output [B, D]` becomes the gradient of the first tokens.
+/// What a block's backward pass is for, beside the gradients of its tensors.
+#[derive(Clone, Copy)]
+struct Wanted {
+    /// The gradient of its input.
+    input: bool,
+    /// The squares of the key and value weights' gradients: not where one of the two is frozen and its gradient is not used.
+    squares_of_kv: bool,
+}
+
+impl<T> Linear<&mut [T]> {
+    fn is_frozen(&self) -> bool {
+        self.weight.is_empty() && self.bias.is_empty()
+    }
+}
+
+impl<T> Norm<&mut [T]> {
+    fn is_frozen(&self) -> bool {
+        self.gamma.is_empty() && self.beta.is_empty()
+    }
+}
+
+/// `s.d_output [B, D]` becomes the gradient of the first tokens, when something below the head trains.
 fn head<T: Real>(
     d: Head<&mut [T]>,
     s: &mut Scratch<T>,
@@ -64,27 +87,27 @@ fn head<T: Real>(
     pass: Pass<T>,
 ) {
     let (config, more) = (pass.config, pass.accumulate);
-    s.squares +=
-        k::linear_backward_weight(&mut s.products, d.classifier.weight, d.classifier.bias, dlogits, &a.dropped, more);
+    let (classes, width) = (config.labels.len(), config.dim);
+    s.squares += weight_gradient(&mut s.products, d.classifier, dlogits, &a.dropped, classes, more);
     let d_pooled = s.d_context.sized(a.pooled.len());
-    k::linear_backward_input(&mut s.products, d_pooled, dlogits, w.classifier.weight, config.labels.len(), false);
+    k::linear_backward_input(&mut s.products, d_pooled, dlogits, w.classifier.weight, classes, false);
     let dropout = pass.dropout(config.seq_classif_dropout, 0, Site::Classifier, pass.batch.sequences_before);
-    dropout.apply(d_pooled, config.dim);
+    dropout.apply(d_pooled, width);
     k::relu_backward(d_pooled, &a.pooled);
-    s.squares += k::linear_backward_weight(
-        &mut s.products,
-        d.pre_classifier.weight,
-        d.pre_classifier.bias,
-        d_pooled,
-        &a.output,
-        more,
-    );
-    let d_output = s.d_output.sized(a.output.len());
-    k::linear_backward_input(&mut s.products, d_output, d_pooled, w.pre_classifier.weight, config.dim, false);
+    s.squares += weight_gradient(&mut s.products, d.pre_classifier, d_pooled, &a.output, width, more);
+    if pass.thawed.is_some_and(|thawed| thawed.lowest() < Group::Head) {
+        let d_output = s.d_output.sized(a.output.len());
+        k::linear_backward_input(&mut s.products, d_output, d_pooled, w.pre_classifier.weight, width, false);
+    }
+}
+
+/// The gradients of a linear layer of `n` outputs; returns the sum of the squares of its weights' gradient.
+fn weight_gradient<T: Real>(p: &mut Products, d: Linear<&mut [T]>, dy: &[T], x: &[T], n: usize, more: bool) -> f64 {
+    k::linear_backward_weight(p, [d.weight, d.bias], dy, x, n, more)
 }
 
 /// `s.d_output`, the gradient of the block's output `[Q, D]`, becomes the gradient of its input `[T, D]`, when that is
-/// wanted.
+/// wanted; otherwise it ends with the lowest tensor of the block that trains.
 #[allow(clippy::too_many_arguments)] // gradients, buffers, activations, weights and where in the model this is
 fn block<T: Real>(
     d: Block<&mut [T]>,
@@ -93,10 +116,16 @@ fn block<T: Real>(
     w: Block<&[T]>,
     pass: Pass<T>,
     i: usize,
-    input_wanted: bool,
+    wanted: Wanted,
 ) {
     let Pass { config, batch, accumulate: more, .. } = pass;
     let (width, f) = (config.dim, config.hidden_dim);
+    // what lies below each of these parts, and is still to be computed
+    let below_out = wanted.input || !d.q.is_frozen() || !d.kv.is_frozen();
+    let below_attention_norm = below_out || !d.out.is_frozen();
+    let below_lin1 = below_attention_norm || !d.attention_norm.is_frozen();
+    let below_lin2 = below_lin1 || !d.lin1.is_frozen();
+    let below_output_norm = below_lin2 || !d.lin2.is_frozen();
 
     // feed-forward network: `d_sum` is the gradient of both parts of each residual sum
     let d_sum = &mut s.d_output;
@@ -110,15 +139,23 @@ fn block<T: Real>(
         w.output_norm.gamma,
         more,
     );
+    if !below_output_norm {
+        return;
+    }
     let first_row = if a.first.is_empty() { batch.tokens_before } else { batch.sequences_before };
     let dropout = pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row);
     dropout.apply_to(s.d_feed_forward.sized(d_sum.len()), d_sum, width);
-    s.squares +=
-        k::linear_backward_weight(&mut s.products, d.lin2.weight, d.lin2.bias, &s.d_feed_forward, &a.activated, more);
+    s.squares += weight_gradient(&mut s.products, d.lin2, &s.d_feed_forward, &a.activated, width, more);
+    if !below_lin2 {
+        return;
+    }
     let d_lin1 = s.d_activated.sized(a.activated.len());
     k::linear_backward_input(&mut s.products, d_lin1, &s.d_feed_forward, w.lin2.weight, width, false);
     k::gelu_backward(d_lin1, &a.gelu_slope);
-    s.squares += k::linear_backward_weight(&mut s.products, d.lin1.weight, d.lin1.bias, d_lin1, &a.hidden, more);
+    s.squares += weight_gradient(&mut s.products, d.lin1, d_lin1, &a.hidden, f, more);
+    if !below_lin1 {
+        return;
+    }
     k::linear_backward_input(&mut s.products, d_sum, d_lin1, w.lin1.weight, f, true);
 
     // attention
@@ -132,16 +169,25 @@ fn block<T: Real>(
         w.attention_norm.gamma,
         more,
     );
-    s.squares += k::linear_backward_weight(&mut s.products, d.out.weight, d.out.bias, d_sum, &a.context, more);
+    if !below_attention_norm {
+        return;
+    }
+    s.squares += weight_gradient(&mut s.products, d.out, d_sum, &a.context, width, more);
+    if !below_out {
+        return;
+    }
     let d_context = s.d_context.sized(a.context.len());
     k::linear_backward_input(&mut s.products, d_context, d_sum, w.out.weight, width, false);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
     let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     let (dq, dkv) = (s.dq.sized(a.q.len()), s.dkv.sized(a.kv.len()));
     k::attention_backward(dq, dkv, d_context, &a.q, &a.kv, heads, &dropout);
-    s.squares += k::linear_backward_weight(&mut s.products, d.q.weight, d.q.bias, dq, a.query_input(), more);
-    s.squares += k::linear_backward_weight(&mut s.products, d.kv.weight, d.kv.bias, dkv, &a.input, more);
-    if !input_wanted {
+    s.squares += weight_gradient(&mut s.products, d.q, dq, a.query_input(), width, more);
+    let squares_of_kv = weight_gradient(&mut s.products, d.kv, dkv, &a.input, 2 * width, more);
+    if wanted.squares_of_kv {
+        s.squares += squares_of_kv;
+    }
+    if !wanted.input {
         return;
     }
     k::linear_backward_input(&mut s.products, d_sum, dq, w.q.weight, width, true);

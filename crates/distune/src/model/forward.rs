@@ -12,28 +12,31 @@ use crate::model::weights::{Block, Embeddings, Head, Weights};
 /// tokens only: the head reads nothing else.
 pub fn forward<T: Real>(a: &mut Activations<T>, mut weights: Weights<T>, pass: Pass<T>) {
     let n_layers = pass.config.n_layers;
+    a.blocks.resize_with(pass.slot(n_layers - 1) + 1, BlockActivations::default);
     match pass.frozen {
         None => {
             embeddings(a, weights.embeddings(), pass);
             blocks(a, &mut weights, pass, 0..n_layers);
         }
-        Some(frozen) => {
+        Some((first, frozen)) => {
             a.output.sized(frozen.len()).copy_from_slice(frozen);
-            blocks(a, &mut weights, pass, pass.first_trained_block()..n_layers);
+            blocks(a, &mut weights, pass, first..n_layers);
         }
     }
     head(a, weights.head(), pass);
 }
 
-/// Computes `a.output`, what the parts below `pass.lowest` put out: `[T, D]`, or `[B, D]` when only the head trains.
-pub fn frozen_output<T: Real>(a: &mut Activations<T>, mut weights: Weights<T>, pass: Pass<T>) {
+/// Computes `a.output`, what the embeddings and so many of the first blocks put out: `[T, D]`, or `[B, D]` after the last block.
+pub fn frozen_output<T: Real>(a: &mut Activations<T>, mut weights: Weights<T>, pass: Pass<T>, frozen_blocks: usize) {
+    if a.blocks.is_empty() {
+        a.blocks.push(BlockActivations::default());
+    }
     embeddings(a, weights.embeddings(), pass);
-    blocks(a, &mut weights, pass, 0..pass.first_trained_block());
+    blocks(a, &mut weights, pass, 0..frozen_blocks);
 }
 
 /// `a.output`, from the input of the first of these blocks to the output of the last.
 fn blocks<T: Real>(a: &mut Activations<T>, weights: &mut Weights<T>, pass: Pass<T>, blocks: std::ops::Range<usize>) {
-    a.blocks.resize_with(pass.slot(pass.config.n_layers - 1) + 1, BlockActivations::default);
     for i in blocks {
         let slot = &mut a.blocks[pass.slot(i)];
         std::mem::swap(&mut slot.input, &mut a.output);

@@ -66,17 +66,34 @@ impl Model {
     /// A model of random weights, as Transformers makes them: normal of the config's `initializer_range`, zero biases,
     /// layer norms that change nothing. For measurements of speed.
     pub fn random(config: Config, seed: u64) -> Self {
-        let mut weights = Parameters::zeros(&Arc::new(Table::new(&config)), Group::Embeddings);
+        let weights = Parameters::zeros(&Arc::new(Table::new(&config)), Group::Embeddings);
+        let mut model = Self { config, weights };
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let table = weights.table().clone();
-        for tensor in table.tensors() {
-            let values = weights.tensor_mut(tensor);
+        model.start_anew(&mut random, |_| true);
+        model
+    }
+
+    /// Lets so many of the last blocks start anew, with weights as in [`Self::random`]; what a block starts with does not depend on
+    /// how many others do.
+    pub fn reinitialise_blocks(&mut self, blocks: usize, seed: u64) {
+        for block in (0..self.config.n_layers).rev().take(blocks) {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            // a new head has the first stream, the epochs have the next ones
+            random.set_stream(u64::MAX - block as u64);
+            self.start_anew(&mut random, |group| group == Group::Block(block));
+        }
+    }
+
+    /// Random weights for some groups.
+    fn start_anew(&mut self, random: &mut impl Rng, which: impl Fn(Group) -> bool) {
+        let (table, deviation) = (self.weights.table().clone(), self.config.initializer_range);
+        for tensor in table.tensors().iter().filter(|tensor| which(tensor.group)) {
+            let values = self.weights.tensor_mut(tensor);
             match (tensor.decayed, tensor.name.ends_with(".weight")) {
-                (true, _) => values.fill_with(|| (normal(&mut random) * config.initializer_range) as f32),
+                (true, _) => values.fill_with(|| (normal(random) * deviation) as f32),
                 (false, is_scale) => values.fill(if is_scale { 1.0 } else { 0.0 }),
             }
         }
-        Self { config, weights }
     }
 
     /// Whether a checkpoint has a trained head: both of its weight matrices.

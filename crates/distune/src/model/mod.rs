@@ -12,6 +12,7 @@ mod names;
 mod pickle;
 mod save;
 mod torch_file;
+pub mod thawed;
 pub mod weights;
 
 pub use architecture::Architecture;

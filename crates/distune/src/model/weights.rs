@@ -1,8 +1,8 @@
 //! The one weight table, and parameters laid out by it.
 //!
 //! All parameters lie in one array in the order of the table: embeddings, blocks from the first to the last, head.
-//! So whatever lies above the lowest trainable block is one contiguous part, and gradients and moments are arrays of
-//! that part alone. Key and value weights are neighbours, so that one multiplication serves both.
+//! Gradients and moments are arrays of what trains alone, in the same order. Key and value weights are neighbours, so that
+//! one multiplication serves both.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use distune_kernels::{Adam, Update, Weight};
 use rayon::iter::{ParallelIterator, repeat_n};
 
 use crate::model::Config;
+use crate::model::thawed::{Stage, Thawed};
 
 /// A part of the model that is frozen or thawed as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,8 @@ impl std::fmt::Display for Group {
 /// One row of the weight table.
 #[derive(Clone, Debug)]
 pub struct Tensor {
+    /// Its place in the table.
+    pub index: usize,
     /// Hugging Face name.
     pub name: String,
     /// Shape, rows first.
@@ -59,13 +62,13 @@ impl Tensor {
 #[derive(Debug)]
 pub struct Table {
     tensors: Vec<Tensor>,
-    config: Config,
+    n_layers: usize,
 }
 
 impl Table {
     /// The table of a DistilBERT classifier.
     pub fn new(config: &Config) -> Self {
-        let mut table = Self { tensors: Vec::new(), config: config.clone() };
+        let mut table = Self { tensors: Vec::new(), n_layers: config.n_layers };
         let (d, f) = (config.dim, config.hidden_dim);
         let group = Group::Embeddings;
         table.push(group, "distilbert.embeddings.word_embeddings.weight", &[config.vocab_size, d]);
@@ -105,7 +108,13 @@ impl Table {
         let start = self.len();
         let decayed = !name.ends_with(".bias") && !name.contains("LayerNorm") && !name.contains("layer_norm");
         let range = start..start + shape.iter().product::<usize>();
-        self.tensors.push(Tensor { name: name.to_owned(), shape: shape.to_vec(), decayed, group, range });
+        let (index, name) = (self.tensors.len(), name.to_owned());
+        self.tensors.push(Tensor { index, name, shape: shape.to_vec(), decayed, group, range });
+    }
+
+    /// Depth of the model.
+    pub fn n_layers(&self) -> usize {
+        self.n_layers
     }
 
     /// All tensors, in order.
@@ -115,7 +124,12 @@ impl Table {
 
     /// The tensors from `group` on.
     pub fn tensors_from(&self, group: Group) -> &[Tensor] {
-        &self.tensors[self.tensors.partition_point(|t| t.group < group)..]
+        &self.tensors[self.first(group)..]
+    }
+
+    /// The first tensor of a group.
+    fn first(&self, group: Group) -> usize {
+        self.tensors.partition_point(|t| t.group < group)
     }
 
     /// Number of parameters.
@@ -134,21 +148,32 @@ impl Table {
     }
 }
 
-/// Values for every tensor of the table from one group on: weights, gradients or moments.
+/// Values for tensors of the table: for all of them (weights), or for some (gradients, moments). What it has no values for is empty.
 #[derive(Clone, Debug)]
 pub struct Parameters<T> {
     table: Arc<Table>,
-    /// The element of the table that `data[0]` is.
-    start: usize,
+    /// Where each tensor lies in `data`.
+    ranges: Vec<Range<usize>>,
     data: Vec<T>,
 }
 
 impl<T: Copy + Default + Send + Sync> Parameters<T> {
     /// Zeros for every tensor from `group` on.
     pub fn zeros(table: &Arc<Table>, group: Group) -> Self {
-        let start = table.start(group);
+        Self::zeros_where(table, |tensor| tensor.group >= group)
+    }
+
+    /// Zeros for these tensors.
+    pub fn zeros_where(table: &Arc<Table>, has: impl Fn(&Tensor) -> bool) -> Self {
+        let mut len = 0;
+        let range = |tensor: &Tensor| {
+            let start = len;
+            len += if has(tensor) { tensor.range.len() } else { 0 };
+            start..len
+        };
+        let ranges = table.tensors.iter().map(range).collect();
         // on all threads: the system clears each page when it is touched first
-        Self { table: table.clone(), start, data: repeat_n(T::default(), table.len() - start).collect() }
+        Self { table: table.clone(), ranges, data: repeat_n(T::default(), len).collect() }
     }
 }
 
@@ -158,74 +183,98 @@ impl<T: Copy + Default> Parameters<T> {
         &self.table
     }
 
-    /// The elements of a tensor, or nothing when it lies below the first group.
+    /// The elements of a tensor.
     pub fn tensor(&self, tensor: &Tensor) -> &[T] {
-        tensor.range.start.checked_sub(self.start).map_or(&[], |at| &self.data[at..][..tensor.range.len()])
+        &self.data[self.ranges[tensor.index].clone()]
     }
 
     /// As [`Self::tensor`], to write.
     pub fn tensor_mut(&mut self, tensor: &Tensor) -> &mut [T] {
-        match tensor.range.start.checked_sub(self.start) {
-            Some(at) => &mut self.data[at..][..tensor.range.len()],
-            None => &mut [],
-        }
+        &mut self.data[self.ranges[tensor.index].clone()]
     }
 
-    /// The elements from `group` on; the group must not lie below the first one.
+    /// All elements from `group` on.
     pub fn from(&self, group: Group) -> &[T] {
-        &self.data[self.table.start(group) - self.start..]
+        &self.data[self.ranges[self.table.first(group)].start..]
     }
 
     /// As [`Self::from`], to write.
     pub fn from_mut(&mut self, group: Group) -> &mut [T] {
-        &mut self.data[self.table.start(group) - self.start..]
+        &mut self.data[self.ranges[self.table.first(group)].start..]
     }
 
-    /// The elements of each tensor from `group` on, which must not lie below the first one.
-    pub fn tensors_from(&self, group: Group) -> Vec<&[T]> {
-        let mut take = taker(self.from(group));
-        self.table.tensors_from(group).iter().map(|tensor| take(tensor.range.len())).collect()
+    /// The elements of each tensor, in the order of the table.
+    pub fn tensors(&self) -> Vec<&[T]> {
+        let mut take = self.taker(Group::Embeddings);
+        self.ranges.iter().map(|_| take(1)).collect()
     }
 
-    /// As [`Self::tensors_from`], to write.
-    pub fn tensors_from_mut(&mut self, group: Group) -> Vec<&mut [T]> {
-        let table = self.table.clone();
-        let mut take = taker_mut(self.from_mut(group));
-        table.tensors_from(group).iter().map(|tensor| take(tensor.range.len())).collect()
+    /// As [`Self::tensors`], to write.
+    pub fn tensors_mut(&mut self) -> Vec<&mut [T]> {
+        let tensors = self.ranges.len();
+        let mut take = self.taker_mut(Group::Embeddings);
+        (0..tensors).map(|_| take(1)).collect()
     }
 
     /// The embeddings' tensors.
     pub fn embeddings(&self) -> Embeddings<&[T]> {
-        Embeddings::new(&self.table.config, taker(self.from(Group::Embeddings)))
+        Embeddings::new(self.taker(Group::Embeddings))
     }
 
     /// As [`Self::embeddings`], to write.
     pub fn embeddings_mut(&mut self) -> Embeddings<&mut [T]> {
-        let table = self.table.clone();
-        Embeddings::new(&table.config, taker_mut(self.from_mut(Group::Embeddings)))
+        Embeddings::new(self.taker_mut(Group::Embeddings))
     }
 
     /// A block's tensors.
     pub fn block(&self, i: usize) -> Block<&[T]> {
-        Block::new(&self.table.config, taker(self.from(Group::Block(i))))
+        Block::new(self.taker(Group::Block(i)))
     }
 
     /// As [`Self::block`], to write.
     pub fn block_mut(&mut self, i: usize) -> Block<&mut [T]> {
-        let table = self.table.clone();
-        Block::new(&table.config, taker_mut(self.from_mut(Group::Block(i))))
+        Block::new(self.taker_mut(Group::Block(i)))
     }
 
     /// The head's tensors.
     pub fn head(&self) -> Head<&[T]> {
-        Head::new(&self.table.config, taker(self.from(Group::Head)))
+        Head::new(self.taker(Group::Head))
     }
 
     /// As [`Self::head`], to write.
     pub fn head_mut(&mut self) -> Head<&mut [T]> {
-        let table = self.table.clone();
-        Head::new(&table.config, taker_mut(self.from_mut(Group::Head)))
+        Head::new(self.taker_mut(Group::Head))
     }
+
+    /// Takes the elements of tensors, so many at a time, from the first of `group` on.
+    fn taker<'a>(&'a self, group: Group) -> impl FnMut(usize) -> &'a [T] {
+        let mut rest = self.from(group);
+        let mut ranges = &self.ranges[self.table.first(group)..];
+        move |tensors| {
+            let (part, tail) = rest.split_at(elements(&mut ranges, tensors));
+            rest = tail;
+            part
+        }
+    }
+
+    /// As [`Self::taker`], to write.
+    fn taker_mut<'a>(&'a mut self, group: Group) -> impl FnMut(usize) -> &'a mut [T] {
+        let first = self.table.first(group);
+        let mut ranges = &self.ranges[first..];
+        let mut rest = &mut self.data[ranges[0].start..];
+        move |tensors| {
+            let (part, tail) = std::mem::take(&mut rest).split_at_mut(elements(&mut ranges, tensors));
+            rest = tail;
+            part
+        }
+    }
+}
+
+/// Takes the ranges of so many tensors off the front; returns how many elements they have together.
+fn elements(ranges: &mut &[Range<usize>], tensors: usize) -> usize {
+    let (taken, rest) = ranges.split_at(tensors);
+    *ranges = rest;
+    taken.iter().map(Range::len).sum()
 }
 
 /// The weights that a forward pass reads.
@@ -250,31 +299,59 @@ pub struct Waiting<'a, T> {
     /// Gradients of what trains.
     pub gradients: &'a Parameters<T>,
     /// The step.
-    pub adam: &'a Adam,
-    /// How fast each part moves; the weights of linear layers are all decayed.
-    pub rates: Rates,
+    pub step: &'a PendingStep,
 }
 
-/// How fast each part of the model moves in a step.
-#[derive(Clone, Copy, Debug)]
+/// A step of the optimizer: its settings, and what it moves.
+#[derive(Clone, Debug)]
+pub struct PendingStep {
+    /// The same for all tensors.
+    pub adam: Adam,
+    /// How fast each part moves.
+    pub rates: Rates,
+    /// What trains in this step.
+    pub thawed: Thawed,
+    /// The step's number, counted from 1.
+    pub number: u64,
+}
+
+impl PendingStep {
+    /// The step for a tensor.
+    pub fn update<'a, T>(&self, tensor: &Tensor, [w, m, v]: [&'a mut [T]; 3], g: &'a [T]) -> Update<'a, T> {
+        let weight_decay = if tensor.decayed { self.rates.weight_decay } else { 0.0 };
+        let step = self.number - self.rates.first_step(tensor.group) + 1;
+        Update { w, m, v, g, weight_decay, rate: self.rates.of(tensor.group), step }
+    }
+}
+
+/// How fast each part of the model moves, and from which step on.
+#[derive(Clone, Debug)]
 pub struct Rates {
     /// Weight decay of what is decayed.
     pub weight_decay: f64,
     /// What the learning rate shrinks by from each block to the one below it, and to the embeddings.
     pub layer_decay: f64,
+    /// What the learning rate is multiplied by for the head.
+    pub head: f64,
     /// Depth.
     pub n_layers: usize,
+    /// When each part begins to train, in gradual unfreezing; without any, all begin with the first step.
+    pub stages: Vec<Stage>,
 }
 
 impl Rates {
-    /// What the learning rate is multiplied by for a part; 1 for the head and the last block.
+    /// What the learning rate is multiplied by for a part; 1 for the last block.
     pub fn of(&self, group: Group) -> f64 {
-        let below_the_last = match group {
-            Group::Embeddings => self.n_layers,
-            Group::Block(i) => self.n_layers - 1 - i,
-            Group::Head => 0,
-        };
-        self.layer_decay.powi(below_the_last as i32)
+        match group {
+            Group::Embeddings => self.layer_decay.powi(self.n_layers as i32),
+            Group::Block(i) => self.layer_decay.powi((self.n_layers - 1 - i) as i32),
+            Group::Head => self.head,
+        }
+    }
+
+    /// The first step that moves a part.
+    pub fn first_step(&self, group: Group) -> u64 {
+        self.stages.iter().filter(|stage| stage.lowest <= group).map(|stage| stage.first_step).min().unwrap_or(1)
     }
 }
 
@@ -293,56 +370,39 @@ impl<T: Copy + Default> Weights<'_, T> {
 
     /// A block's tensors.
     pub fn block(&mut self, i: usize) -> Block<Weight<'_, T>> {
-        let table = self.values().table.clone();
-        Block::new(&table.config, self.taker(Group::Block(i)))
+        Block::new(self.taker(Group::Block(i)))
     }
 
     /// The head's tensors.
     pub fn head(&mut self) -> Head<Weight<'_, T>> {
-        let table = self.values().table.clone();
-        Head::new(&table.config, self.taker(Group::Head))
+        Head::new(self.taker(Group::Head))
     }
 
     fn taker<'b>(&'b mut self, group: Group) -> Box<dyn FnMut(usize) -> Weight<'b, T> + 'b> {
         match self {
-            Self::Ready(weights) => ready(weights.from(group)),
+            Self::Ready(weights) => {
+                let mut w = weights.taker(group);
+                Box::new(move |tensors| Weight::Ready(w(tensors)))
+            }
             Self::Waiting(waiting) => {
-                if waiting.weights.table.start(group) < waiting.gradients.start {
-                    return ready(waiting.weights.from(group));
-                }
-                let mut w = taker_mut(waiting.weights.from_mut(group));
-                let mut m = taker_mut(waiting.first_moments.from_mut(group));
-                let mut v = taker_mut(waiting.second_moments.from_mut(group));
-                let mut g = taker(waiting.gradients.from(group));
-                let (adam, weight_decay, rate) = (waiting.adam, waiting.rates.weight_decay, waiting.rates.of(group));
-                Box::new(move |n| {
-                    Weight::Waiting(Update { w: w(n), m: m(n), v: v(n), g: g(n), weight_decay, rate }, adam)
+                let mut rest = waiting.gradients.table.tensors_from(group);
+                let mut w = waiting.weights.taker_mut(group);
+                let (mut m, mut v) =
+                    (waiting.first_moments.taker_mut(group), waiting.second_moments.taker_mut(group));
+                let mut g = waiting.gradients.taker(group);
+                let step = waiting.step;
+                Box::new(move |tensors| {
+                    let (w, m, v, g) = (w(tensors), m(tensors), v(tensors), g(tensors));
+                    let tensor = &rest[0];
+                    rest = &rest[tensors..];
+                    if step.thawed.waits(tensor) {
+                        Weight::Waiting(step.update(tensor, [w, m, v], g), &step.adam)
+                    } else {
+                        Weight::Ready(w)
+                    }
                 })
             }
         }
-    }
-}
-
-fn ready<'a, T>(values: &'a [T]) -> Box<dyn FnMut(usize) -> Weight<'a, T> + 'a> {
-    let mut values = taker(values);
-    Box::new(move |n| Weight::Ready(values(n)))
-}
-
-/// Takes parts off the front of a slice, one after another.
-fn taker<'a, T>(mut rest: &'a [T]) -> impl FnMut(usize) -> &'a [T] {
-    move |n| {
-        let (part, tail) = rest.split_at(n);
-        rest = tail;
-        part
-    }
-}
-
-/// As [`taker`], to write.
-fn taker_mut<'a, T>(mut rest: &'a mut [T]) -> impl FnMut(usize) -> &'a mut [T] {
-    move |n| {
-        let (part, tail) = std::mem::take(&mut rest).split_at_mut(n);
-        rest = tail;
-        part
     }
 }
 
@@ -404,47 +464,42 @@ pub struct Head<S> {
 }
 
 impl<S> Linear<S> {
-    fn new([n, k]: [usize; 2], take: &mut impl FnMut(usize) -> S) -> Self {
-        Self { weight: take(n * k), bias: take(n) }
+    fn new(take: &mut impl FnMut(usize) -> S) -> Self {
+        Self { weight: take(1), bias: take(1) }
     }
 }
 
 impl<S> Norm<S> {
-    fn new(d: usize, take: &mut impl FnMut(usize) -> S) -> Self {
-        Self { gamma: take(d), beta: take(d) }
+    fn new(take: &mut impl FnMut(usize) -> S) -> Self {
+        Self { gamma: take(1), beta: take(1) }
     }
 }
 
-// The order of each struct's parts is the order of `Table::new`.
+// The order of each struct's parts is the order of `Table::new`; `take` takes so many tensors.
 
 impl<S> Embeddings<S> {
-    fn new(c: &Config, mut take: impl FnMut(usize) -> S) -> Self {
-        let (words, positions) = (take(c.vocab_size * c.dim), take(c.max_position_embeddings * c.dim));
-        Self { words, positions, norm: Norm::new(c.dim, &mut take) }
+    fn new(mut take: impl FnMut(usize) -> S) -> Self {
+        Self { words: take(1), positions: take(1), norm: Norm::new(&mut take) }
     }
 }
 
 impl<S> Block<S> {
-    fn new(c: &Config, mut take: impl FnMut(usize) -> S) -> Self {
-        let (d, f) = (c.dim, c.hidden_dim);
-        let (q, kv) = (take(d * d), take(2 * d * d));
+    fn new(mut take: impl FnMut(usize) -> S) -> Self {
+        let (q, kv) = (take(1), take(2));
         Self {
-            q: Linear { weight: q, bias: take(d) },
-            kv: Linear { weight: kv, bias: take(2 * d) },
-            out: Linear::new([d, d], &mut take),
-            attention_norm: Norm::new(d, &mut take),
-            lin1: Linear::new([f, d], &mut take),
-            lin2: Linear::new([d, f], &mut take),
-            output_norm: Norm::new(d, &mut take),
+            q: Linear { weight: q, bias: take(1) },
+            kv: Linear { weight: kv, bias: take(2) },
+            out: Linear::new(&mut take),
+            attention_norm: Norm::new(&mut take),
+            lin1: Linear::new(&mut take),
+            lin2: Linear::new(&mut take),
+            output_norm: Norm::new(&mut take),
         }
     }
 }
 
 impl<S> Head<S> {
-    fn new(c: &Config, mut take: impl FnMut(usize) -> S) -> Self {
-        Self {
-            pre_classifier: Linear::new([c.dim, c.dim], &mut take),
-            classifier: Linear::new([c.labels.len(), c.dim], &mut take),
-        }
+    fn new(mut take: impl FnMut(usize) -> S) -> Self {
+        Self { pre_classifier: Linear::new(&mut take), classifier: Linear::new(&mut take) }
     }
 }

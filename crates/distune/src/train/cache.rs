@@ -1,4 +1,4 @@
-//! What the frozen part puts out, kept from epoch to epoch: it is the same each time, so it runs once for each row.
+//! What the frozen part (all that lies below everything that ever trains) puts out, kept from epoch to epoch: it is the same each time, so it runs once for each row.
 //!
 //! Kept as bf16, in memory and, where that is used up, in a temporary file. The first epoch trains on the rounded values
 //! too, so that it makes no difference to the bits which rows are kept and where.
@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::data::Batch;
 use crate::engine::Engine;
+use crate::model::thawed::Thawed;
 use crate::train::{Recipe, Storage};
 use crate::{Error, Result};
 
@@ -74,9 +75,15 @@ pub(super) struct FrozenCache {
 
 impl FrozenCache {
     /// An empty cache for so many rows; none where the recipe wants none, or no block is frozen.
-    pub(super) fn new(storage: &Storage, rows: usize, engine: &dyn Engine, recipe: &Recipe) -> Option<Self> {
+    pub(super) fn new(
+        storage: &Storage,
+        rows: usize,
+        engine: &dyn Engine,
+        recipe: &Recipe,
+        thawed: &Thawed,
+    ) -> Option<Self> {
         let config = engine.config();
-        let frozen_blocks = recipe.unfreeze.frozen_blocks(config.n_layers);
+        let frozen_blocks = thawed.frozen_blocks();
         if !recipe.cache_frozen || frozen_blocks == 0 {
             return None;
         }

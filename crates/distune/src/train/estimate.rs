@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::model::Config;
-use crate::model::weights::{Group, Table};
-use crate::train::Unfreeze;
+use crate::model::thawed::Thawed;
+use crate::model::weights::{Group, Table, Tensor};
 
 /// Bytes of everything that a training step holds, beside the program, the texts and what is kept of frozen blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -21,15 +21,17 @@ pub struct TrainingMemory {
 
 impl TrainingMemory {
     /// For batches of `rows` texts of `length` tokens each that are computed at once.
-    pub fn estimate(config: &Config, unfreeze: Unfreeze, rows: usize, length: usize) -> Self {
+    pub fn estimate(config: &Config, thawed: &Thawed, rows: usize, length: usize) -> Self {
         let table = Table::new(config);
         let float = size_of::<f32>();
-        let trained = table.len() - table.start(unfreeze.lowest(config.n_layers));
-        let activations = activations(config, unfreeze, rows, rows * length);
+        let elements = |of: &dyn Fn(&Tensor) -> bool| -> usize {
+            table.tensors().iter().filter(|tensor| of(tensor)).map(|tensor| tensor.range.len()).sum()
+        };
+        let activations = activations(config, thawed, rows, rows * length);
         Self {
             weights: float * table.len(),
-            gradients: float * trained,
-            moments: float * 2 * trained,
+            gradients: float * elements(&|tensor| thawed.has_gradient(tensor)),
+            moments: float * 2 * elements(&|tensor| thawed.trains(tensor)),
             activations: float * activations,
         }
     }
@@ -41,11 +43,11 @@ impl TrainingMemory {
 }
 
 /// Elements of the arrays of `model/activations.rs` and of the backward pass, for B sequences of T tokens.
-fn activations(config: &Config, unfreeze: Unfreeze, b: usize, t: usize) -> usize {
+fn activations(config: &Config, thawed: &Thawed, b: usize, t: usize) -> usize {
     let (d, f, n) = (config.dim, config.hidden_dim, config.n_layers);
     // input and kv for all tokens; q, context, two normalized rows, hidden and two of the feed-forward network for Q rows
     let block = |q: usize| 3 * t * d + q * (5 * d + 2 * f + 2);
-    let frozen = unfreeze.frozen_blocks(n);
+    let frozen = thawed.frozen_blocks();
     let kept: usize = (frozen..n).map(|i| block(if i + 1 == n { b } else { t })).sum();
     // the blocks below what trains share one place
     let shared = match frozen {
@@ -54,7 +56,7 @@ fn activations(config: &Config, unfreeze: Unfreeze, b: usize, t: usize) -> usize
         _ => block(t),
     };
     let embeddings = 2 * t * d + t;
-    let backward = match unfreeze.lowest(n) {
+    let backward = match thawed.lowest() {
         Group::Head => b * d,
         // gradients of a block's output, feed-forward network, attention and of queries, keys and values
         _ if frozen + 1 == n => t * 3 * d + b * (3 * d + f),

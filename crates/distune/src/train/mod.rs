@@ -24,7 +24,7 @@ use serde::Serialize;
 pub use cache::{CacheLimits, CacheReport};
 pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
-pub use freeze::{Part, Unfreeze, frozen_hash, parts};
+pub use freeze::{PartOfModel, Unfreeze, frozen_hash, parts, stages};
 pub use metric::Metric;
 pub use recipe::{Optimizer, Recipe};
 pub use recipe_file::RecipeFile;
@@ -36,6 +36,7 @@ use metric::EarlyStopping;
 use crate::data::{Examples, Lengths};
 use crate::engine::{Engine, StepOptions, StepOutcome, StepPart};
 use crate::eval::{Evaluation, evaluate};
+use crate::model::thawed::Thawed;
 use crate::{Error, Result};
 
 /// What an optimizer step did.
@@ -49,7 +50,7 @@ pub struct StepRecord {
     pub loss: f64,
     /// Gradient norm before clipping.
     pub grad_norm: f64,
-    /// The step's learning rate; with layer-wise decay, that of the head.
+    /// The step's learning rate; with layer-wise decay, that of the last block.
     pub learning_rate: f64,
 }
 
@@ -143,10 +144,13 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     recipe.check()?;
-    recipe.unfreeze.check(engine.config().n_layers)?;
+    let thawed = recipe.thawed(engine.model().weights.table())?;
     let mut options = recipe.step_options();
+    if recipe.gradual_unfreezing {
+        options.stages = stages(&thawed, recipe.steps_per_epoch(train.len()));
+    }
     options.loss.class_weights = recipe.class_weights.resolve(train.answers(), engine.config())?;
-    let cache = FrozenCache::new(storage, train.len(), engine, recipe);
+    let cache = FrozenCache::new(storage, train.len(), engine, recipe, &thawed);
     let stop = AtomicBool::new(false);
     let first_order = shuffled(train.len(), recipe.seed, 1);
     std::thread::scope(|scope| {
@@ -157,6 +161,7 @@ pub fn train(
             recipe,
             storage,
             options,
+            thawed,
             cache,
             tokenizing: Some(tokenizing),
             order: Vec::new(),
@@ -174,6 +179,7 @@ struct Training<'a, 'scope> {
     recipe: &'a Recipe,
     storage: &'a Storage,
     options: StepOptions,
+    thawed: Thawed,
     cache: Option<FrozenCache>,
     /// Until it has been seen to be done.
     tokenizing: Option<ScopedJoinHandle<'scope, ()>>,
@@ -198,7 +204,7 @@ impl Training<'_, '_> {
             let train_loss = self.steps_to_the_next_evaluation(engine, observer)?;
             let seconds = start.elapsed().as_secs_f64();
             let validation = evaluate(engine, validation, observer)?;
-            check_finite(engine, recipe, &self.steps, &validation)?;
+            check_finite(engine, &self.thawed, &self.steps, &validation)?;
             let metric = recipe.metric_for_best_model;
             let better = evaluations.iter().all(|e| metric.is_better(&validation, &e.validation));
             stopped_early = stopping.stops(&validation) && self.steps.len() < total_steps;
@@ -305,10 +311,15 @@ fn check_number(step: usize, what: &'static str, value: f64, learning_rate: f64)
 }
 
 /// Refuses what an epoch's last step has done, which no later loss of a batch would show.
-fn check_finite(engine: &mut dyn Engine, recipe: &Recipe, steps: &[StepRecord], validation: &Evaluation) -> Result<()> {
-    let model = engine.model();
-    let trained = model.weights.from(recipe.unfreeze.lowest(model.config.n_layers));
-    let weight = trained.iter().find(|x| !x.is_finite()).map(|&x| ("new value of a weight", f64::from(x)));
+fn check_finite(
+    engine: &mut dyn Engine,
+    thawed: &Thawed,
+    steps: &[StepRecord],
+    validation: &Evaluation,
+) -> Result<()> {
+    let weights = &engine.model().weights;
+    let mut trained = thawed.tensors().flat_map(|tensor| weights.tensor(tensor));
+    let weight = trained.find(|x| !x.is_finite()).map(|&x| ("new value of a weight", f64::from(x)));
     let loss = Some(("validation loss", validation.loss)).filter(|(_, loss)| !loss.is_finite());
     match (weight.or(loss), steps.last()) {
         (Some((what, value)), Some(last)) => {

@@ -1,10 +1,15 @@
 //! The recipe: every setting of a training, saved with the run.
 
+use std::sync::Arc;
+
 use distune_kernels::{Decay, LossOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Batch, SelectOn};
 use crate::engine::StepOptions;
+use crate::model::thawed::Thawed;
+use crate::model::weights::{Group, Table};
+use crate::train::freeze::parts_downwards;
 use crate::train::{ClassWeights, Metric, Schedule, Scheduler, Unfreeze};
 use crate::{Error, Result};
 
@@ -27,6 +32,11 @@ pub enum Optimizer {
 pub struct Recipe {
     /// What trains.
     pub unfreeze: Unfreeze,
+    /// The head trains alone in the first epoch, and each epoch thaws one block more of those that [`Self::unfreeze`] names, from the last
+    /// one down; the embeddings come last.
+    pub gradual_unfreezing: bool,
+    /// So many of the last blocks start anew, with random weights.
+    pub reinit_blocks: usize,
     /// Frozen blocks run without dropout, so that what they put out is the same in each epoch and can be kept. Without it,
     /// they run in every step, with dropout, as in PyTorch.
     pub cache_frozen: bool,
@@ -41,6 +51,9 @@ pub struct Recipe {
     pub max_batch_tokens: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// Peak learning rate of the head; without it, that of the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_learning_rate: Option<f64>,
     /// The course of the learning rate.
     pub lr_scheduler_type: Scheduler,
     /// Power of a polynomial schedule.
@@ -88,13 +101,16 @@ pub struct Recipe {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
-            unfreeze: Unfreeze::All,
+            unfreeze: Unfreeze::all(),
+            gradual_unfreezing: false,
+            reinit_blocks: 0,
             cache_frozen: false,
             num_train_epochs: 3,
             per_device_train_batch_size: 8,
             gradient_accumulation_steps: 1,
             max_batch_tokens: 4096,
             learning_rate: 5e-5,
+            head_learning_rate: None,
             lr_scheduler_type: Scheduler::Linear,
             lr_power: 1.0,
             warmup_steps: 0.0,
@@ -124,7 +140,7 @@ impl Recipe {
     /// Good for the bundled encoder on a few thousand to a hundred thousand sentences; `docs/LOG.md` has the search.
     pub fn recommended() -> Self {
         Self {
-            unfreeze: Unfreeze::All,
+            unfreeze: Unfreeze::all(),
             cache_frozen: true,
             num_train_epochs: 2,
             per_device_train_batch_size: 32,
@@ -170,6 +186,7 @@ impl Recipe {
                 self.early_stopping_threshold,
             ),
             number("learning_rate", positive(self.learning_rate), "a number above 0", self.learning_rate),
+            number("head_learning_rate", positive(self.head_rate()), "a number above 0", self.head_rate()),
             number(
                 "lr_power",
                 positive(self.lr_power) && (self.lr_power == 1.0 || self.lr_scheduler_type == Scheduler::Polynomial),
@@ -200,6 +217,39 @@ impl Recipe {
             Some((key, _, expected, found)) => Err(Error::value("recipe", key, expected, found)),
             None => Ok(()),
         }
+    }
+
+    /// The tensors of a model that train.
+    ///
+    /// # Errors
+    /// [`Error::Value`] that names the key when the model has not got what [`Self::unfreeze`] names, when a block that should start anew
+    /// does not train, or when there are fewer epochs than gradual unfreezing needs.
+    pub fn thawed(&self, table: &Arc<Table>) -> Result<Thawed> {
+        let thawed = self.unfreeze.resolve(table)?;
+        let n = table.n_layers();
+        if self.reinit_blocks > n {
+            let expected = format!("at most the model's {n} blocks");
+            return Err(Error::value("recipe", "reinit_blocks", expected, self.reinit_blocks));
+        }
+        let anew = table.tensors_from(Group::Block(n - self.reinit_blocks));
+        if let Some(frozen) = anew.iter().find(|tensor| !thawed.trains(tensor)) {
+            let expected = "blocks that train as a whole: random weights that stay frozen are of no use";
+            let found = format!("{}, with {} frozen by unfreeze = {}", self.reinit_blocks, frozen.name, self.unfreeze);
+            return Err(Error::value("recipe", "reinit_blocks", expected, found));
+        }
+        let parts = parts_downwards(&thawed).len();
+        if self.gradual_unfreezing && self.max_steps < 0 && self.num_train_epochs < parts {
+            let expected = format!(
+                "{parts} or more, since gradual_unfreezing thaws one of {parts} parts in each; or name fewer parts in unfreeze"
+            );
+            return Err(Error::value("recipe", "num_train_epochs", expected, self.num_train_epochs));
+        }
+        Ok(thawed)
+    }
+
+    /// Peak learning rate of the head.
+    fn head_rate(&self) -> f64 {
+        self.head_learning_rate.unwrap_or(self.learning_rate)
     }
 
     /// Rows of an optimizer step.
@@ -247,7 +297,7 @@ impl Recipe {
         }
     }
 
-    /// What an engine needs of it, but for class weights, which only the rows can tell.
+    /// What an engine needs of it, but for class weights and the stages of gradual unfreezing, which only the rows can tell.
     pub fn step_options(&self) -> StepOptions {
         StepOptions {
             seed: self.seed,
@@ -261,6 +311,8 @@ impl Recipe {
             },
             max_grad_norm: self.max_grad_norm,
             layer_decay: self.layer_decay,
+            head_rate: self.head_rate() / self.learning_rate,
+            stages: Vec::new(),
             loss: LossOptions {
                 class_weights: Vec::new(),
                 label_smoothing: self.label_smoothing_factor,
@@ -276,13 +328,13 @@ mod tests {
     use super::*;
 
     /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
-    /// `max_batch_tokens`, `class_weights`, `lr_power`, `r_drop`, `layer_decay`, `select_on`,
+    /// `max_batch_tokens`, `class_weights`, `lr_power`, `r_drop`, `layer_decay`, `gradual_unfreezing`, `reinit_blocks`, `select_on`,
     /// `eval_steps` (0 for epochs) and the keys of early stopping are ours.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
         let theirs = serde_json::json!({
-            "unfreeze": "all", "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
+            "unfreeze": "all", "gradual_unfreezing": false, "reinit_blocks": 0, "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
             "lr_scheduler_type": "linear", "lr_power": 1.0, "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
             "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "class_weights": "none",
@@ -313,6 +365,10 @@ mod tests {
         };
         assert_eq!(bad(|r| r.num_train_epochs = 0), "recipe: num_train_epochs: expected 1 or more, found 0");
         assert_eq!(bad(|r| r.learning_rate = f64::NAN), "recipe: learning_rate: expected a number above 0, found NaN");
+        assert_eq!(
+            bad(|r| r.head_learning_rate = Some(0.0)),
+            "recipe: head_learning_rate: expected a number above 0, found 0"
+        );
         assert_eq!(bad(|r| r.layer_decay = 0.0), "recipe: layer_decay: expected a number above 0, up to 1, found 0");
         assert_eq!(bad(|r| r.r_drop = -1.0), "recipe: r_drop: expected 0 or more, found -1");
         assert_eq!(bad(|r| r.adam_beta2 = 1.0), "recipe: adam_beta2: expected 0 or more and below 1, found 1");

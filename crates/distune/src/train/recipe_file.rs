@@ -119,7 +119,8 @@ impl RecipeFile {
         let columns =
             Columns { text: some(), label: some(), pair: some(), group: some(), skip_bad: true, ..Columns::default() };
         let (model, precision, data) = (some(), some(), vec![String::new()]);
-        let all = Self { model, data, precision, new_head: true, columns, recipe: Recipe::default() };
+        let recipe = Recipe { head_learning_rate: Some(1.0), ..Recipe::default() };
+        let all = Self { model, data, precision, new_head: true, columns, recipe };
         Table::try_from(all).map(|table| table.keys().cloned().collect()).unwrap_or_default()
     }
 }
@@ -193,7 +194,8 @@ mod tests {
             several_labels: false,
         };
         file.recipe = Recipe {
-            unfreeze: Unfreeze::Blocks(3),
+            unfreeze: "blocks:2,4+bias+*.q_lin.*".parse::<Unfreeze>().unwrap(),
+            head_learning_rate: Some(1e-3),
             learning_rate: 0.1 + 0.2,
             optim: Optimizer::Adam,
             class_weights: ClassWeights::Named([("x y".to_owned(), 0.5), ("z".to_owned(), 2.0)].into()),

@@ -150,9 +150,7 @@ impl Info<'_> {
             (Unfreeze::blocks(last), Group::Block(n - last)),
             (Unfreeze::head(), Group::Head),
         ];
-        let estimate = |lowest| {
-            TrainingMemory::estimate(self.config, &Thawed::from(&table, lowest), ROWS, self.length)
-        };
+        let estimate = |lowest| TrainingMemory::estimate(self.config, &Thawed::from(&table, lowest), ROWS, self.length);
         parts.map(|(part, lowest)| (part, estimate(lowest))).to_vec()
     }
 

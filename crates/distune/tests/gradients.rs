@@ -10,7 +10,9 @@ use distune::model::Config;
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
-use distune::model::weights::{Group, Parameters, Table, Weights};
+use distune::model::thawed::Thawed;
+use distune::model::weights::{Group, Parameters, Table, Tensor, Weights};
+use distune::train::Unfreeze;
 use distune_kernels::{LossOptions, Targets, loss};
 use support::*;
 
@@ -22,7 +24,7 @@ fn number(i: usize) -> f64 {
 }
 
 fn setup() -> (Config, Parameters<f64>, Vec<Vec<u32>>) {
-    let config = small_config([12, 3, 20, 2, 65, 23, 3]);
+    let config = small_config([12, 3, 20, 3, 65, 23, 3]);
     let mut weights = Parameters::zeros(&Arc::new(Table::new(&config)), Group::Embeddings);
     weights.from_mut(Group::Embeddings).iter_mut().enumerate().for_each(|(i, w)| *w = number(i) * 0.5);
     let sequences = LENGTHS.iter().map(|&n| (0..n).map(|i| (i * 7 + n) as u32 % 23).collect()).collect();
@@ -37,38 +39,99 @@ fn loss_of(a: &mut Activations<f64>, weights: &Parameters<f64>, pass: Pass<f64>,
     loss(dlogits, &a.logits, targets, &options, options.total_weight(targets))
 }
 
-/// The gradients from `lowest` on.
-fn gradients(weights: &Parameters<f64>, config: &Config, batch: &Batch, lowest: Group) -> Parameters<f64> {
-    let pass = Pass { dropout: Some((5, 9)), lowest: Some(lowest), ..Pass::inference(config, batch) };
-    let (mut a, mut dlogits) = (Activations::default(), Vec::new());
+/// The gradients of what trains, and the sum of the squares of those whose tensors wait for their step.
+fn gradients(
+    weights: &Parameters<f64>,
+    config: &Config,
+    batch: &Batch,
+    thawed: &Thawed,
+    accumulate: bool,
+) -> (Parameters<f64>, f64) {
+    let dropout = Some((5, 9));
+    let pass = Pass { dropout, thawed: Some(thawed), accumulate, ..Pass::inference(config, batch) };
+    let (mut a, mut dlogits, mut scratch) = (Activations::default(), Vec::new(), Scratch::default());
     loss_of(&mut a, weights, pass, &mut dlogits);
-    let mut gradients = Parameters::zeros(weights.table(), lowest);
-    // whatever was there before is overwritten
-    gradients.from_mut(lowest).fill(f64::NAN);
-    backward(&mut gradients, &mut Scratch::default(), &dlogits, &a, weights, pass);
-    gradients
+    let mut gradients = Parameters::zeros_where(weights.table(), |tensor| thawed.has_gradient(tensor));
+    // whatever was there before is overwritten, or added to
+    gradients.from_mut(Group::Embeddings).fill(if accumulate { 1.0 } else { f64::NAN });
+    backward(&mut gradients, &mut scratch, &dlogits, &a, weights, pass);
+    (gradients, scratch.squares)
 }
 
-#[test]
-fn every_tensor_of_the_model() {
-    let (config, mut weights, sequences) = setup();
-    let batch = batch(&sequences);
-    let all = gradients(&weights, &config, &batch, Group::Embeddings);
-    let pass = Pass { dropout: Some((5, 9)), ..Pass::inference(&config, &batch) };
+/// Of every tensor, some elements and the gradient there by finite differences.
+fn differences(config: &Config, mut weights: Parameters<f64>, batch: &Batch) -> Vec<Vec<(usize, f64)>> {
+    let pass = Pass { dropout: Some((5, 9)), ..Pass::inference(config, batch) };
     let mut a = Activations::default();
     let mut loss_at = |weights: &Parameters<f64>| loss_of(&mut a, weights, pass, &mut Vec::new());
     let table = weights.table().clone();
-    for tensor in table.tensors() {
-        for i in (0..tensor.range.len()).step_by((tensor.range.len() / 12).max(1)) {
+    let of = |tensor: &Tensor| -> Vec<(usize, f64)> {
+        let some = (0..tensor.range.len()).step_by((tensor.range.len() / 12).max(1));
+        let quotient = |i: usize| {
             let (before, step) = (weights.tensor(tensor)[i], 1e-5);
             weights.tensor_mut(tensor)[i] = before + step;
             let up = loss_at(&weights);
             weights.tensor_mut(tensor)[i] = before - step;
-            let want = (up - loss_at(&weights)) / (2.0 * step);
+            let down = loss_at(&weights);
             weights.tensor_mut(tensor)[i] = before;
-            let got = all.tensor(tensor)[i];
-            // the difference quotient is right to about 1e-9; gradients here are up to 0.1
-            assert!((got - want).abs() < 1e-8, "{}[{i}]: {got} by hand, {want} by differences", tensor.name);
+            (i, (up - down) / (2.0 * step))
+        };
+        some.map(quotient).collect()
+    };
+    table.tensors().iter().map(of).collect()
+}
+
+/// Each way to say what trains: gradients are those of finite differences, nothing else is computed but a frozen partner of keys or
+/// values, and the gradient norm is that of what trains.
+#[test]
+fn every_tensor_that_trains() {
+    let (config, weights, sequences) = setup();
+    let batch = batch(&sequences);
+    let want = differences(&config, weights.clone(), &batch);
+    for mode in [
+        "all",
+        "head",
+        "blocks:1",
+        "blocks:2",
+        "blocks:0,2",
+        "blocks:1,",
+        "embeddings",
+        "bias",
+        "bias+blocks:1",
+        "*.q_lin.*",
+        "*.v_lin.*",
+        "*.k_lin.weight+*.[12].attention.v_lin.bias",
+        "*.layer.1.output_layer_norm.bias",
+        "*.layer.1.ffn.lin2.*",
+        "*.ffn.lin1.bias",
+        "*.layer.[02].sa_layer_norm.weight",
+        "*.layer.2.attention.out_lin.weight",
+        "*.position_embeddings.*",
+        "*word_embeddings*",
+    ] {
+        let thawed = mode.parse::<Unfreeze>().unwrap().resolve(weights.table()).unwrap();
+        for accumulate in [false, true] {
+            let (got, squares) = gradients(&weights, &config, &batch, &thawed, accumulate);
+            let mut sum = 0.0;
+            for (tensor, want) in weights.table().tensors().iter().zip(&want) {
+                let got = got.tensor(tensor);
+                assert_eq!(got.is_empty(), !thawed.has_gradient(tensor), "{mode}: {}", tensor.name);
+                if !thawed.trains(tensor) {
+                    let partner = tensor.name.contains(".k_lin.") || tensor.name.contains(".v_lin.");
+                    assert!(got.is_empty() || partner, "{mode}: {} is frozen", tensor.name);
+                    continue;
+                }
+                for &(i, want) in want {
+                    let got = got[i] - f64::from(u8::from(accumulate));
+                    // the difference quotient is right to about 1e-9; gradients here are up to 0.1
+                    let (name, good) = (&tensor.name, (got - want).abs() < 1e-8);
+                    assert!(good, "{mode}: {name}[{i}]: {got} by hand, {want} by differences");
+                }
+                if thawed.waits(tensor) {
+                    sum += got.iter().map(|g| g * g).sum::<f64>();
+                }
+            }
+            // two orders of one sum
+            assert!((squares - sum).abs() <= 1e-12 * sum, "{mode}: {squares} is not the sum of squares {sum}");
         }
     }
 }
@@ -78,10 +141,10 @@ fn every_tensor_of_the_model() {
 fn freezing_changes_no_gradient_above() {
     let (config, weights, sequences) = setup();
     let batch = batch(&sequences);
-    let all = gradients(&weights, &config, &batch, Group::Embeddings);
+    let from = |lowest| gradients(&weights, &config, &batch, &Thawed::from(weights.table(), lowest), false).0;
+    let all = from(Group::Embeddings);
     for lowest in [Group::Block(0), Group::Block(1), Group::Head] {
-        let part = gradients(&weights, &config, &batch, lowest);
-        assert_eq!(part.from(lowest), all.from(lowest), "from {lowest} on");
+        assert_eq!(from(lowest).from(lowest), all.from(lowest), "from {lowest} on");
     }
 }
 

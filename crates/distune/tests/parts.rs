@@ -108,8 +108,13 @@ fn two_epochs(unfreeze: &Unfreeze, storage: &Storage) -> (Vec<u8>, Outcome) {
 }
 
 fn epochs(num_train_epochs: usize, unfreeze: &Unfreeze, cache_frozen: bool, storage: &Storage) -> (Vec<u8>, Outcome) {
-    let recipe =
-        Recipe { unfreeze: unfreeze.clone(), cache_frozen, num_train_epochs, per_device_train_batch_size: 16, ..Recipe::recommended() };
+    let recipe = Recipe {
+        unfreeze: unfreeze.clone(),
+        cache_frozen,
+        num_train_epochs,
+        per_device_train_batch_size: 16,
+        ..Recipe::recommended()
+    };
     trained(&recipe, storage)
 }
 

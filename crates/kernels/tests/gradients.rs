@@ -110,19 +110,15 @@ fn layer_norm_with_and_without_residual() {
             let (mut ds, mut dgamma, mut dbeta) = (r.clone(), vec![f64::NAN; d], vec![f64::NAN; d]);
             layer_norm_backward(&mut ds, &mut dgamma, &mut dbeta, &normalized, &rstd, &gamma, false);
             for wanted in [[true, false], [false, true], [false, false]] {
-                let [mut dgamma_alone, mut dbeta_alone] = wanted.map(|wanted| vec![f64::NAN; if wanted { d } else { 0 }]);
+                let [mut dgamma_alone, mut dbeta_alone] =
+                    wanted.map(|wanted| vec![f64::NAN; if wanted { d } else { 0 }]);
                 let mut again = r.clone();
-                layer_norm_backward(
-                    &mut again,
-                    &mut dgamma_alone,
-                    &mut dbeta_alone,
-                    &normalized,
-                    &rstd,
-                    &gamma,
-                    false,
-                );
+                layer_norm_backward(&mut again, &mut dgamma_alone, &mut dbeta_alone, &normalized, &rstd, &gamma, false);
                 assert_eq!(again, ds);
-                assert!((dgamma_alone.is_empty() || dgamma_alone == dgamma) && (dbeta_alone.is_empty() || dbeta_alone == dbeta));
+                assert!(
+                    (dgamma_alone.is_empty() || dgamma_alone == dgamma)
+                        && (dbeta_alone.is_empty() || dbeta_alone == dbeta)
+                );
             }
             check("dx", &ds, &x, |x| loss(x, residual, &gamma, &beta));
             check("dgamma", &dgamma, &gamma, |gamma| loss(&x, residual, gamma, &beta));

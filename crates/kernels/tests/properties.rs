@@ -115,14 +115,7 @@ fn adam_steps() {
     for (decay, want) in [(Decay::Decoupled, [0.9489, 0.897_856_21]), (Decay::Penalty, [0.95, 0.9])] {
         let (mut w, mut m, mut v) = (vec![1.0_f64], vec![0.0], vec![0.0]);
         for (step, want) in want.into_iter().enumerate() {
-            let adam = Adam {
-                learning_rate: 0.1,
-                beta1: 0.9,
-                beta2: 0.999,
-                epsilon: 1e-8,
-                decay,
-                gradient_scale: 0.5,
-            };
+            let adam = Adam { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay, gradient_scale: 0.5 };
             let (w, m, v, step_number) = (&mut w, &mut m, &mut v, step as u64 + 1);
             let update = Update { w, m, v, g: &[4.0], weight_decay: 0.022, rate: 0.5, step: step_number };
             adam_step(vec![update], &adam);

@@ -109,6 +109,26 @@ fn recipe_values() {
     let sandbox = Sandbox::new();
     for (options, expected) in [
         ("--unfreeze blocks:9", "unfreeze: expected blocks:1 to blocks:2 for this model of 2 blocks, found blocks:9"),
+        (
+            "--unfreeze bias+blocks:0,2",
+            "unfreeze: expected blocks from 0 to 1 for this model of 2 blocks, found block 2 in blocks:0,2",
+        ),
+        (
+            "--unfreeze distilbert.transformer.layer.1.attention.query.*",
+            "expected a pattern that matches one of the model's 40 tensors, such as distilbert.transformer.layer.1.attention.",
+        ),
+        ("--reinit-blocks 3", "reinit_blocks: expected at most the model's 2 blocks, found 3"),
+        (
+            "--reinit-blocks 2 --unfreeze blocks:1",
+            "reinit_blocks: expected blocks that train as a whole: random weights that stay frozen are of no use, found 2, with \
+             distilbert.transformer.layer.0.attention.q_lin.weight frozen by unfreeze = blocks:1",
+        ),
+        (
+            "--gradual-unfreezing --epochs 3",
+            "num_train_epochs: expected 4 or more, since gradual_unfreezing thaws one of 4 parts in each; or name fewer parts in \
+             unfreeze, found 3",
+        ),
+        ("--head-learning-rate=-1", "head_learning_rate: expected a number above 0, found -1"),
         ("--epochs 0", "num_train_epochs: expected 1 or more, found 0"),
         ("--batch-size 0", "per_device_train_batch_size: expected 1 or more, found 0"),
         ("--learning-rate 0", "learning_rate: expected a number above 0, found 0"),
@@ -135,8 +155,9 @@ fn wrong_command_lines() {
     let sandbox = Sandbox::new();
     let before = sandbox.paths();
     for (arguments, says) in [
-        ("train --unfreeze blocks", "head, blocks:N (N from 1) or all"),
-        ("train --unfreeze blocks:0", "head, blocks:N (N from 1) or all"),
+        ("train --unfreeze blocks", "blocks:N (the last N, from 1)"),
+        ("train --unfreeze blocks:0", "blocks:N (the last N, from 1)"),
+        ("train --unfreeze head+*.[q", "expected a pattern of tensor names, found \"*.[q\""),
         ("train --epochs -3", "'-3'"),
         ("train --epochs many", "'many'"),
         ("train --optimizer sgd", "expected adamw, adam"),

@@ -11,6 +11,7 @@
 //! - `train.rs`: what a training writes, and that it loads again
 //! - `recipes.rs`: recipe files
 //! - `reproducible.rs`: seeds, threads, frozen tensors
+//! - `thaw.rs`: what trains, gradual unfreezing, blocks that start anew
 //! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
 //! - `check.rs`: `data check`
@@ -39,4 +40,5 @@ mod reproducible;
 mod splits;
 mod support;
 mod tasks;
+mod thaw;
 mod train;

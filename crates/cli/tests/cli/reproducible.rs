@@ -43,6 +43,18 @@ fn frozen_tensors_stay_bit_for_bit() {
         ("blocks:1", vec!["distilbert.embeddings.".to_owned(), block(0)]),
         ("blocks:2", vec!["distilbert.embeddings.".to_owned()]),
         ("all", vec![]),
+        ("blocks:0,", vec!["distilbert.embeddings.".to_owned(), block(1)]),
+        ("embeddings+blocks:1", vec![block(0)]),
+        (
+            "*.layer.1.ffn.*",
+            vec![
+                "distilbert.embeddings.".to_owned(),
+                block(0),
+                block(1) + "attention",
+                block(1) + "sa_",
+                block(1) + "out",
+            ],
+        ),
     ] {
         trained(&sandbox, &format!("--unfreeze {unfreeze} --warmup-steps 0"));
         let end = tensors(&sandbox.path("out/model.safetensors"));

@@ -11,8 +11,8 @@ mod load;
 mod names;
 mod pickle;
 mod save;
-mod torch_file;
 pub mod thawed;
+mod torch_file;
 pub mod weights;
 
 pub use architecture::Architecture;

@@ -80,7 +80,8 @@ impl Thawed {
 
     /// Whether the key and value weights of a block both train, or neither.
     pub fn keys_as_values(&self, block: usize) -> bool {
-        let weights = self.table.tensors_from(Group::Block(block)).iter().take_while(|t| t.group == Group::Block(block));
+        let weights =
+            self.table.tensors_from(Group::Block(block)).iter().take_while(|t| t.group == Group::Block(block));
         weights.filter(|tensor| tensor.is_linear()).all(|tensor| self.trains(tensor) == self.trains[partner(tensor)])
     }
 }

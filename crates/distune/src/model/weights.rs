@@ -387,8 +387,7 @@ impl<T: Copy + Default> Weights<'_, T> {
             Self::Waiting(waiting) => {
                 let mut rest = waiting.gradients.table.tensors_from(group);
                 let mut w = waiting.weights.taker_mut(group);
-                let (mut m, mut v) =
-                    (waiting.first_moments.taker_mut(group), waiting.second_moments.taker_mut(group));
+                let (mut m, mut v) = (waiting.first_moments.taker_mut(group), waiting.second_moments.taker_mut(group));
                 let mut g = waiting.gradients.taker(group);
                 let step = waiting.step;
                 Box::new(move |tensors| {

@@ -166,7 +166,12 @@ impl FromStr for Part {
             _ => match text.strip_prefix("blocks:") {
                 Some(numbers) => blocks(numbers).ok_or_else(unknown),
                 None if text.contains(OF_PATTERNS) => Pattern::new(text).map(Self::Names).map_err(|error| {
-                    Error::value("recipe", "unfreeze", "a pattern of tensor names", format!("\"{text}\": {}", error.msg))
+                    Error::value(
+                        "recipe",
+                        "unfreeze",
+                        "a pattern of tensor names",
+                        format!("\"{text}\": {}", error.msg),
+                    )
                 }),
                 None => Err(unknown()),
             },
@@ -197,7 +202,11 @@ impl TryFrom<String> for Unfreeze {
 /// trains.
 pub fn stages(thawed: &Thawed, steps_per_epoch: usize) -> Vec<Stage> {
     let first_step = |epoch: usize| (epoch * steps_per_epoch) as u64 + 1;
-    parts_downwards(thawed).into_iter().enumerate().map(|(epoch, lowest)| Stage { first_step: first_step(epoch), lowest }).collect()
+    parts_downwards(thawed)
+        .into_iter()
+        .enumerate()
+        .map(|(epoch, lowest)| Stage { first_step: first_step(epoch), lowest })
+        .collect()
 }
 
 /// The parts that have anything that trains, from the head down.

@@ -311,12 +311,7 @@ fn check_number(step: usize, what: &'static str, value: f64, learning_rate: f64)
 }
 
 /// Refuses what an epoch's last step has done, which no later loss of a batch would show.
-fn check_finite(
-    engine: &mut dyn Engine,
-    thawed: &Thawed,
-    steps: &[StepRecord],
-    validation: &Evaluation,
-) -> Result<()> {
+fn check_finite(engine: &mut dyn Engine, thawed: &Thawed, steps: &[StepRecord], validation: &Evaluation) -> Result<()> {
     let weights = &engine.model().weights;
     let mut trained = thawed.tensors().flat_map(|tensor| weights.tensor(tensor));
     let weight = trained.find(|x| !x.is_finite()).map(|&x| ("new value of a weight", f64::from(x)));

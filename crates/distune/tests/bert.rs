@@ -7,6 +7,7 @@ mod support;
 use distune::data::LabelMap;
 use distune::model::activations::{Activations, Pass};
 use distune::model::forward::forward;
+use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Table, Weights};
 use distune::model::{Architecture, Config, Model, ModelFiles};
 use serde_json::{Value, json};
@@ -34,7 +35,8 @@ fn hidden_states(model: &Model) -> Vec<f32> {
     weights.from_mut(Group::Embeddings)[..head].copy_from_slice(&model.weights.from(Group::Embeddings)[..head]);
     let sequences = sequences(&json(&fixture("bert/cases.json"))["sequences"]);
     let (batch, mut a) = (batch(&sequences), Activations::default());
-    let pass = Pass { lowest: Some(Group::Embeddings), ..Pass::inference(&config, &batch) };
+    let thawed = Thawed::from(weights.table(), Group::Embeddings);
+    let pass = Pass { thawed: Some(&thawed), ..Pass::inference(&config, &batch) };
     forward(&mut a, Weights::Ready(&weights), pass);
     a.blocks[3].input.to_vec()
 }

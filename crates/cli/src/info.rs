@@ -1,13 +1,12 @@
 //! `distune info`: what a model is, and what training it would take on this machine.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use clap::Args;
 use distune::data::{Batch, LabelMap};
 use distune::engine::{Cpu, Engine, StepPart, Targets};
-use std::sync::Arc;
-
 use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Table};
 use distune::model::{Architecture, CheckpointSummary, Config, Model, ModelFiles};

@@ -1,12 +1,11 @@
 //! The options of `distune train` that make its recipe.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use distune::Result;
 use distune::data::SelectOn;
-use std::sync::Arc;
-
 use distune::model::Config;
 use distune::model::weights::Table;
 use distune::train::{ClassWeights, Metric, Optimizer, Recipe, Scheduler, Unfreeze};

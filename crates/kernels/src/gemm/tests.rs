@@ -253,13 +253,15 @@ fn a_short_output_is_refused() {
 
 #[test]
 fn the_faster_precision_is_chosen() {
-    let chosen = Precision::fastest();
-    assert!(chosen.accelerated());
-    let [f32, bf16] = [Precision::F32, Precision::Bf16].map(|precision| super::peak(precision, 5));
-    // machines are noisy: only a clear difference says anything
-    if f32 > 1.5 * bf16 || !Precision::Bf16.accelerated() {
-        assert_eq!(chosen, Precision::F32);
-    } else if bf16 > 1.5 * f32 {
-        assert_eq!(chosen, Precision::Bf16);
-    }
+    // machines are noisy: only a clear difference says anything, and one that holds whenever it is measured
+    let contradicted = || {
+        let chosen = Precision::fastest();
+        assert!(chosen.accelerated());
+        let [f32, bf16] = [Precision::F32, Precision::Bf16].map(|precision| super::peak(precision, 5));
+        match chosen {
+            Precision::F32 => bf16 > 1.5 * f32 && Precision::Bf16.accelerated(),
+            Precision::Bf16 => f32 > 1.5 * bf16,
+        }
+    };
+    assert!((0..5).any(|_| !contradicted()));
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 pub use distune_kernels::{LargePages, OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
 
 use crate::data::Batch;
-use crate::model::activations::{Activations, Buffer, Pass};
+use crate::model::activations::{Activations, Buffer, DropoutRates, Pass, StepDropout};
 use crate::model::backward::{Scratch, backward};
 use crate::model::forward::{forward, frozen_output};
 use crate::model::thawed::{Stage, Thawed};
@@ -19,6 +19,8 @@ use crate::model::{Config, Model};
 pub struct StepOptions {
     /// Seed of the dropout.
     pub seed: u64,
+    /// How much is dropped, where it is not what the model says.
+    pub dropout: DropoutRates,
     /// Adam's first decay rate.
     pub beta1: f64,
     /// Adam's second decay rate.
@@ -197,7 +199,7 @@ impl Training {
         let StepPart { batch, frozen, targets, total_weight } = part;
         let thawed = self.thawed.at(step, &options.stages);
         let frozen = frozen.map(|frozen| (self.thawed.frozen_blocks(), frozen));
-        let dropout = Some((options.seed, step));
+        let dropout = Some(StepDropout { seed: options.seed, step, rates: options.dropout });
         let accumulate = self.accumulated;
         let pass = Pass { config: &model.config, batch, dropout, frozen, thawed: Some(&thawed), accumulate };
         let waiting = self.waiting.take();

@@ -6,7 +6,7 @@ mod support;
 
 use distune::data::{Batch, Columns, Examples, LabelMap, Labels, read_file};
 use distune::engine::{Cpu, Engine, StepOptions};
-use distune::model::activations::{Activations, Pass};
+use distune::model::activations::{Activations, DropoutRates, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
 use distune::model::thawed::Thawed;
@@ -105,6 +105,7 @@ fn every_gradient() {
 fn options(weight_decay: f64) -> StepOptions {
     StepOptions {
         seed: 0,
+        dropout: DropoutRates::default(),
         beta1: 0.9,
         beta2: 0.999,
         epsilon: 1e-8,

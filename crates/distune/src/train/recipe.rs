@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Batch, SelectOn};
 use crate::engine::StepOptions;
+use crate::model::activations::DropoutRates;
 use crate::model::thawed::Thawed;
 use crate::model::weights::{Group, Table};
 use crate::train::freeze::parts_downwards;
@@ -58,6 +59,10 @@ pub struct Recipe {
     pub lr_scheduler_type: Scheduler,
     /// Power of a polynomial schedule.
     pub lr_power: f64,
+    /// Of a schedule that reduces on plateaus: what the learning rate is multiplied by.
+    pub lr_factor: f64,
+    /// And after how many evaluations without progress: after one more than this.
+    pub lr_patience: usize,
     /// Steps of linear warmup; below 1, a share of all steps.
     pub warmup_steps: f64,
     /// Weight decay, on everything but biases and layer norms.
@@ -74,10 +79,22 @@ pub struct Recipe {
     pub max_grad_norm: f64,
     /// Label smoothing.
     pub label_smoothing_factor: f64,
+    /// Strength of the focal loss, which counts a row the less, the more certain the model is of its class; 0 for none.
+    pub focal_gamma: f64,
     /// Weights of the classes in the loss.
     pub class_weights: ClassWeights,
     /// Strength of R-Drop; 0 for none. With it, each text goes through the model twice in a step.
     pub r_drop: f64,
+    /// Dropout after the embeddings and the feed-forward networks while training; without it, the model's own. The saved
+    /// `config.json` keeps that in any case, as do the next two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// Dropout on the attention weights while training; without it, the model's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_dropout: Option<f64>,
+    /// Dropout before the classifier while training; without it, the model's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq_classif_dropout: Option<f64>,
     /// What the learning rate shrinks by from each block to the one below it; the embeddings lie below the first.
     pub layer_decay: f64,
     /// Longest text in tokens, `[CLS]` and `[SEP]` included; longer ones are truncated.
@@ -113,6 +130,8 @@ impl Default for Recipe {
             head_learning_rate: None,
             lr_scheduler_type: Scheduler::Linear,
             lr_power: 1.0,
+            lr_factor: 0.1,
+            lr_patience: 10,
             warmup_steps: 0.0,
             weight_decay: 0.0,
             optim: Optimizer::AdamW,
@@ -121,8 +140,12 @@ impl Default for Recipe {
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
             label_smoothing_factor: 0.0,
+            focal_gamma: 0.0,
             class_weights: ClassWeights::None,
             r_drop: 0.0,
+            dropout: None,
+            attention_dropout: None,
+            seq_classif_dropout: None,
             layer_decay: 1.0,
             max_seq_length: 128,
             select_on: SelectOn::Auto,
@@ -167,6 +190,10 @@ impl Recipe {
         let number = |key: &'static str, good: bool, expected: &str, found: f64| {
             (key, good, expected.to_owned(), found.to_string())
         };
+        let probability = |key: &'static str, found: Option<f64>| {
+            number(key, found.is_none_or(below_1), "0 or more and below 1", found.unwrap_or_default())
+        };
+        let (default, plateau) = (Self::default(), self.lr_scheduler_type == Scheduler::ReduceLrOnPlateau);
         let checks = [
             at_least("num_train_epochs", 1, self.num_train_epochs),
             at_least("per_device_train_batch_size", 1, self.per_device_train_batch_size),
@@ -193,6 +220,18 @@ impl Recipe {
                 "a number above 0, and 1 unless lr_scheduler_type is polynomial",
                 self.lr_power,
             ),
+            number(
+                "lr_factor",
+                self.lr_factor > 0.0 && below_1(self.lr_factor) && (self.lr_factor == default.lr_factor || plateau),
+                "a number above 0 and below 1, and 0.1 unless lr_scheduler_type is reduce_lr_on_plateau",
+                self.lr_factor,
+            ),
+            (
+                "lr_patience",
+                self.lr_patience == default.lr_patience || plateau,
+                "10 unless lr_scheduler_type is reduce_lr_on_plateau".to_owned(),
+                self.lr_patience.to_string(),
+            ),
             number("warmup_steps", not_negative(self.warmup_steps), "0 or more", self.warmup_steps),
             number("weight_decay", not_negative(self.weight_decay), "0 or more", self.weight_decay),
             number("adam_beta1", below_1(self.adam_beta1), "0 or more and below 1", self.adam_beta1),
@@ -205,6 +244,10 @@ impl Recipe {
                 "0 or more and below 1",
                 self.label_smoothing_factor,
             ),
+            number("focal_gamma", not_negative(self.focal_gamma), "0 or more", self.focal_gamma),
+            probability("dropout", self.dropout),
+            probability("attention_dropout", self.attention_dropout),
+            probability("seq_classif_dropout", self.seq_classif_dropout),
             number("r_drop", not_negative(self.r_drop), "0 or more", self.r_drop),
             number(
                 "layer_decay",
@@ -301,6 +344,11 @@ impl Recipe {
     pub fn step_options(&self) -> StepOptions {
         StepOptions {
             seed: self.seed,
+            dropout: DropoutRates {
+                hidden: self.dropout,
+                attention: self.attention_dropout,
+                classifier: self.seq_classif_dropout,
+            },
             beta1: self.adam_beta1,
             beta2: self.adam_beta2,
             epsilon: self.adam_epsilon,
@@ -316,6 +364,7 @@ impl Recipe {
             loss: LossOptions {
                 class_weights: Vec::new(),
                 label_smoothing: self.label_smoothing_factor,
+                focal_gamma: self.focal_gamma,
                 r_drop: self.r_drop,
             },
         }
@@ -328,16 +377,18 @@ mod tests {
     use super::*;
 
     /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
-    /// `max_batch_tokens`, `class_weights`, `lr_power`, `r_drop`, `layer_decay`, `gradual_unfreezing`, `reinit_blocks`, `select_on`,
-    /// `eval_steps` (0 for epochs) and the keys of early stopping are ours.
+    /// `max_batch_tokens`, `class_weights`, `lr_power`, `focal_gamma`, `r_drop`, `layer_decay`, `gradual_unfreezing`,
+    /// `reinit_blocks`, `select_on`,
+    /// `eval_steps` (0 for epochs) and the keys of early stopping are ours. `lr_factor` and `lr_patience` are those of PyTorch's
+    /// `ReduceLROnPlateau`. Of the dropouts, which are the model's own, nothing is written.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
         let theirs = serde_json::json!({
             "unfreeze": "all", "gradual_unfreezing": false, "reinit_blocks": 0, "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
-            "lr_scheduler_type": "linear", "lr_power": 1.0, "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
-            "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "class_weights": "none",
+            "lr_scheduler_type": "linear", "lr_power": 1.0, "lr_factor": 0.1, "lr_patience": 10, "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
+            "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "focal_gamma": 0.0, "class_weights": "none",
             "r_drop": 0.0, "layer_decay": 1.0, "max_seq_length": 128, "select_on": "auto", "max_steps": -1, "eval_steps": 0,
             "metric_for_best_model": "loss", "early_stopping_patience": 0, "early_stopping_threshold": 0.0, "seed": 42,
         });

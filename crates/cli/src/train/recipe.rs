@@ -68,6 +68,15 @@ pub(super) struct RecipeArgs {
     /// Optimizer: adamw or adam [default: adamw]
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     optimizer: Option<Optimizer>,
+    /// Decay rate of Adam's first moment [default: 0.9]
+    #[arg(long, value_name = "X")]
+    adam_beta1: Option<f64>,
+    /// Decay rate of Adam's second moment [default: 0.999]
+    #[arg(long, value_name = "X")]
+    adam_beta2: Option<f64>,
+    /// Added to the square root of Adam's second moment [default: 1e-8]
+    #[arg(long, value_name = "X")]
+    adam_epsilon: Option<f64>,
     /// Limit of the gradient norm; 0 for none [default: 1]
     #[arg(long, value_name = "X")]
     max_grad_norm: Option<f64>,
@@ -187,6 +196,9 @@ impl RecipeArgs {
             warmup_steps: self.warmup_steps.unwrap_or(r.warmup_steps),
             weight_decay: self.weight_decay.unwrap_or(r.weight_decay),
             optim: self.optimizer.unwrap_or(r.optim),
+            adam_beta1: self.adam_beta1.unwrap_or(r.adam_beta1),
+            adam_beta2: self.adam_beta2.unwrap_or(r.adam_beta2),
+            adam_epsilon: self.adam_epsilon.unwrap_or(r.adam_epsilon),
             max_grad_norm: self.max_grad_norm.unwrap_or(r.max_grad_norm),
             label_smoothing_factor: self.label_smoothing.unwrap_or(r.label_smoothing_factor),
             focal_gamma: self.focal_gamma.unwrap_or(r.focal_gamma),
@@ -204,7 +216,6 @@ impl RecipeArgs {
             early_stopping_patience: self.early_stopping_patience.unwrap_or(r.early_stopping_patience),
             early_stopping_threshold: self.early_stopping_threshold.unwrap_or(r.early_stopping_threshold),
             seed: self.seed.unwrap_or(r.seed),
-            ..r
         };
         recipe.check()?;
         Ok(recipe)

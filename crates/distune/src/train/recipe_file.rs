@@ -114,7 +114,7 @@ impl RecipeFile {
     }
 
     /// All keys that a file may have.
-    fn keys() -> Vec<String> {
+    pub fn keys() -> Vec<String> {
         let some = || Some(String::new());
         let columns =
             Columns { text: some(), label: some(), pair: some(), group: some(), skip_bad: true, ..Columns::default() };

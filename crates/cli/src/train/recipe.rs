@@ -65,9 +65,12 @@ pub(super) struct RecipeArgs {
     /// Weight decay [default: 0.01]
     #[arg(long, value_name = "X")]
     weight_decay: Option<f64>,
-    /// Optimizer: adamw or adam [default: adamw]
+    /// Optimizer: adamw, adam or sgd, which wants a far higher learning rate [default: adamw]
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     optimizer: Option<Optimizer>,
+    /// Of sgd: what the sum of the gradients of the steps before is multiplied by; 0.9 is usual [default: 0]
+    #[arg(long, value_name = "X")]
+    momentum: Option<f64>,
     /// Decay rate of Adam's first moment [default: 0.9]
     #[arg(long, value_name = "X")]
     adam_beta1: Option<f64>,
@@ -77,6 +80,9 @@ pub(super) struct RecipeArgs {
     /// Added to the square root of Adam's second moment [default: 1e-8]
     #[arg(long, value_name = "X")]
     adam_epsilon: Option<f64>,
+    /// Moving average of the weights, which is evaluated and saved instead of them: its decay, such as 0.999 [default: 0, none]
+    #[arg(long, value_name = "X")]
+    ema_decay: Option<f64>,
     /// Limit of the gradient norm; 0 for none [default: 1]
     #[arg(long, value_name = "X")]
     max_grad_norm: Option<f64>,
@@ -156,7 +162,7 @@ fn named<T: Copy>(all: &[(&str, T)], name: &str) -> Result<T, String> {
 }
 
 fn optimizer(name: &str) -> Result<Optimizer, String> {
-    named(&[("adamw", Optimizer::AdamW), ("adam", Optimizer::Adam)], name)
+    named(&Optimizer::NAMES, name)
 }
 
 fn scheduler(name: &str) -> Result<Scheduler, String> {
@@ -196,9 +202,11 @@ impl RecipeArgs {
             warmup_steps: self.warmup_steps.unwrap_or(r.warmup_steps),
             weight_decay: self.weight_decay.unwrap_or(r.weight_decay),
             optim: self.optimizer.unwrap_or(r.optim),
+            momentum: self.momentum.unwrap_or(r.momentum),
             adam_beta1: self.adam_beta1.unwrap_or(r.adam_beta1),
             adam_beta2: self.adam_beta2.unwrap_or(r.adam_beta2),
             adam_epsilon: self.adam_epsilon.unwrap_or(r.adam_epsilon),
+            ema_decay: self.ema_decay.unwrap_or(r.ema_decay),
             max_grad_norm: self.max_grad_norm.unwrap_or(r.max_grad_norm),
             label_smoothing_factor: self.label_smoothing.unwrap_or(r.label_smoothing_factor),
             focal_gamma: self.focal_gamma.unwrap_or(r.focal_gamma),

@@ -1,6 +1,7 @@
 //! Every key of a recipe and every option of `train` changes what it says that it changes, and each key has its option.
 //!
-//! A new key is a line in [`keys`]; a new option that is no key's is a line in [`other_options`].
+//! A new key is a line in [`keys`], with what it needs to do something and the function that sees what it changes; a new option that is
+//! no key's is a line in [`other_options`].
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,6 +18,9 @@ const BASE: &str = "model = 'model'\ndata = 'data'\nprecision = 'f32'\nnum_train
 const STILL: &str = "learning_rate = 1e-6\nnum_train_epochs = 5\nmetric_for_best_model = 'accuracy'";
 const PLATEAU: &str = "lr_scheduler_type = 'reduce_lr_on_plateau'";
 
+/// Whether two trainings differ as they should: the first without a setting, the second with it.
+type Differs = fn(&Trained, &Trained) -> bool;
+
 /// One line a key: another value than the default (as TOML), and what it changes.
 fn keys() -> Vec<Setting> {
     vec![
@@ -31,12 +35,15 @@ fn keys() -> Vec<Setting> {
         set("skip_bad", "true", succeeds).with("data = 'bad-data'").option("--skip-bad"),
         set("trees", "'phrases'", train_rows).with("data = 'trees'"),
         set("unfreeze", "'blocks:1'", parts),
+        set("gradual_unfreezing", "true", parts).with("num_train_epochs = 4").option("--gradual-unfreezing"),
+        set("reinit_blocks", "1", losses),
         set("cache_frozen", "false", no_cache).with("unfreeze = 'blocks:1'").option("--no-cache"),
         set("num_train_epochs", "3", steps).option("--epochs 3"),
         set("per_device_train_batch_size", "4", steps).option("--batch-size 4"),
         set("gradient_accumulation_steps", "2", steps),
         set("max_batch_tokens", "20", rounding),
         set("learning_rate", "0.002", rates),
+        set("head_learning_rate", "0.02", weights),
         set("lr_scheduler_type", "'cosine'", rates).option("--lr-scheduler cosine"),
         set("lr_power", "2.0", rates).with("lr_scheduler_type = 'polynomial'"),
         set("lr_factor", "0.5", rates).with(STILL).with(PLATEAU).with("lr_patience = 1"),
@@ -44,17 +51,19 @@ fn keys() -> Vec<Setting> {
         set("warmup_steps", "2.0", rates),
         set("weight_decay", "0.5", weights),
         set("optim", "'adam'", weights).option("--optimizer adam"),
+        set("momentum", "0.5", weights).with("optim = 'sgd'"),
         set("adam_beta1", "0.5", weights),
         set("adam_beta2", "0.9", weights),
         set("adam_epsilon", "0.01", weights),
+        set("ema_decay", "0.9", average),
         set("max_grad_norm", "0.01", weights),
         set("label_smoothing_factor", "0.3", losses).option("--label-smoothing 0.3"),
         set("focal_gamma", "2.0", losses),
         set("class_weights", "'balanced'", losses),
         set("r_drop", "1.0", losses),
-        set("dropout", "0.4", losses),
-        set("attention_dropout", "0.4", losses),
-        set("seq_classif_dropout", "0.5", losses),
+        set("dropout", "0.4", training_alone),
+        set("attention_dropout", "0.4", training_alone),
+        set("seq_classif_dropout", "0.5", training_alone),
         set("layer_decay", "0.5", weights),
         set("max_seq_length", "6", losses).option("--max-length 6"),
         set("select_on", "'dev'", train_rows).with("data = 'two-splits'"),
@@ -69,7 +78,7 @@ fn keys() -> Vec<Setting> {
 }
 
 /// Options that are no key's: they stand here with what they do. `--output` and `--overwrite` are in every training.
-fn other_options() -> Vec<(&'static str, &'static str, fn(&Trained, &Trained) -> bool)> {
+fn other_options() -> Vec<(&'static str, &'static str, Differs)> {
     vec![
         ("--help", "", |_, after| after.ran.stdout.contains("Usage: distune train")),
         ("--quiet", "", |before, after| !before.ran.stderr.is_empty() && after.ran.stderr.is_empty()),
@@ -95,10 +104,25 @@ fn losses(before: &Trained, after: &Trained) -> bool {
     before.values("step", "loss") != after.values("step", "loss")
 }
 
+/// What is judged and saved, and nothing of the training.
+fn average(before: &Trained, after: &Trained) -> bool {
+    before.weights != after.weights && !losses(before, after) && judged_losses(before) != judged_losses(after)
+}
+
+fn judged_losses(trained: &Trained) -> Vec<f64> {
+    let evaluations = trained.events.iter().filter(|event| event["event"] == "evaluation");
+    evaluations.map(|event| event["validation"]["loss"].as_f64().unwrap()).collect()
+}
+
 /// Only rounding, at the beginning.
 fn rounding(before: &Trained, after: &Trained) -> bool {
     let first = |trained: &Trained| trained.values("step", "loss")[0];
     weights(before, after) && !steps(before, after) && (first(before) - first(after)).abs() < 0.02
+}
+
+/// The model's own config is saved.
+fn training_alone(before: &Trained, after: &Trained) -> bool {
+    losses(before, after) && before.files["config.json"] == after.files["config.json"]
 }
 
 fn steps(before: &Trained, after: &Trained) -> bool {
@@ -143,13 +167,13 @@ fn succeeds(before: &Trained, after: &Trained) -> bool {
 struct Setting {
     key: &'static str,
     value: &'static str,
-    changes: fn(&Trained, &Trained) -> bool,
+    changes: Differs,
     /// Lines of the recipe of all three.
     with: Vec<&'static str>,
     option: Option<&'static str>,
 }
 
-fn set(key: &'static str, value: &'static str, changes: fn(&Trained, &Trained) -> bool) -> Setting {
+fn set(key: &'static str, value: &'static str, changes: Differs) -> Setting {
     Setting { key, value, changes, with: Vec::new(), option: None }
 }
 
@@ -303,7 +327,7 @@ fn other_options_do_what_they_say() {
 #[test]
 fn no_key_and_no_option_is_forgotten() {
     let tested: BTreeSet<String> = keys().iter().map(|setting| setting.key.to_owned()).collect();
-    assert_eq!(tested, RecipeFile::keys().into_iter().collect(), "the keys of `keys()`, and those of a recipe");
+    assert_same("keys of `keys()` or of a recipe", &tested, &RecipeFile::keys().into_iter().collect());
 
     let ran = Sandbox::new().succeeds("train --help");
     let option = |line: &str| {
@@ -318,5 +342,10 @@ fn no_key_and_no_option_is_forgotten() {
     let others = other_options().into_iter().map(|(option, ..)| option.to_owned());
     let everywhere = ["--output", "--overwrite", "--json"].map(str::to_owned);
     let tested: BTreeSet<String> = of_keys.chain(others).chain(everywhere).collect();
-    assert_eq!(tested, there, "the options of `keys()` and `other_options()`, and those of `train --help`");
+    assert_same("options of `keys()` and `other_options()` or of `train --help`", &tested, &there);
+}
+
+fn assert_same(what: &str, tested: &BTreeSet<String>, there: &BTreeSet<String>) {
+    let other: Vec<&String> = tested.symmetric_difference(there).collect();
+    assert!(other.is_empty(), "not in both of the {what}: {other:?}");
 }

@@ -269,7 +269,7 @@ impl Training<'_, '_> {
             self.steps.push(record);
             let end_of_epoch = step_of_epoch + 1 == steps_per_epoch;
             self.tell_lengths(observer, end_of_epoch);
-            let judge = if recipe.eval_steps == 0 { end_of_epoch } else { step % recipe.eval_steps == 0 };
+            let judge = if recipe.eval_steps == 0 { end_of_epoch } else { step.is_multiple_of(recipe.eval_steps) };
             if judge || step == schedule.total_steps {
                 return Ok(loss_sum / rows_seen as f64);
             }

@@ -46,7 +46,8 @@ pub(crate) fn run(args: &InfoArgs, common: &Common) -> anyhow::Result<()> {
     let model = Model::load_with_new_head(&files, &LabelMap::of_model(&config), 0)?;
     let length = LENGTH.min(config.max_position_embeddings);
     let all = Thawed::from(model.weights.table(), Group::Embeddings);
-    let needed = TrainingMemory::estimate(&config, &all, ROWS_AT_ONCE, length).total() as u64;
+    let options = Recipe::recommended().step_options();
+    let needed = TrainingMemory::estimate(&config, &all, &options, ROWS_AT_ONCE, length).total() as u64;
     let seconds = if needed < memory::available() {
         note(common, "Measuring training steps ...");
         Some(seconds_of_1000_rows(model, length, common)?)
@@ -149,7 +150,9 @@ impl Info<'_> {
             (Unfreeze::blocks(last), Group::Block(n - last)),
             (Unfreeze::head(), Group::Head),
         ];
-        let estimate = |lowest| TrainingMemory::estimate(self.config, &Thawed::from(&table, lowest), ROWS, self.length);
+        let options = Recipe::recommended().step_options();
+        let estimate =
+            |lowest| TrainingMemory::estimate(self.config, &Thawed::from(&table, lowest), &options, ROWS, self.length);
         parts.map(|(part, lowest)| (part, estimate(lowest))).to_vec()
     }
 

@@ -1,15 +1,16 @@
 //! The contract between training or prediction and what computes: a [`Batch`] in, logits out; the parts of a training
 //! step in, loss and gradient norm out. Coarse on purpose: another engine plugs in without a dispatch for each operation.
 
-use distune_kernels::{Adam, Decay, LossOptions, adam_step, gradient_norm, loss};
+use distune_kernels::{LossOptions, Optimizer, OptimizerStep, gradient_norm, loss, optimizer_step};
 use std::io::{Read, Write};
 
 pub use distune_kernels::{LargePages, OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
 
 use crate::data::Batch;
-use crate::model::activations::{Activations, Buffer, Pass};
+use crate::model::activations::{Activations, Buffer, DropoutRates, Pass, StepDropout};
 use crate::model::backward::{Scratch, backward};
 use crate::model::forward::{forward, frozen_output};
+use crate::model::kept::Kept;
 use crate::model::thawed::{Stage, Thawed};
 use crate::model::weights::{Parameters, PendingStep, Rates, Tensor, Waiting, Weights};
 use crate::model::{Config, Model};
@@ -19,16 +20,14 @@ use crate::model::{Config, Model};
 pub struct StepOptions {
     /// Seed of the dropout.
     pub seed: u64,
-    /// Adam's first decay rate.
-    pub beta1: f64,
-    /// Adam's second decay rate.
-    pub beta2: f64,
-    /// Adam's epsilon.
-    pub epsilon: f64,
+    /// How much is dropped, where it is not what the model says.
+    pub dropout: DropoutRates,
+    /// The optimizer with its constants.
+    pub optimizer: Optimizer,
     /// Weight decay, for the tensors that the table marks as decayed.
     pub weight_decay: f64,
-    /// Adam or AdamW.
-    pub decay: Decay,
+    /// Decay of the weights' moving average, which everything but training reads in their place; 0 for none.
+    pub ema_decay: f64,
     /// What the learning rate shrinks by from each block to the one below it, and to the embeddings; 1 for nothing.
     pub layer_decay: f64,
     /// What the learning rate is multiplied by for the head.
@@ -68,7 +67,7 @@ pub trait Engine {
     /// The model's configuration.
     fn config(&self) -> &Config;
 
-    /// The model as it is now, with every step made.
+    /// The model as it is now, with every step made; with [`StepOptions::ema_decay`], its average.
     fn model(&mut self) -> &Model;
 
     /// Logits `[B, C]` of a batch, without dropout.
@@ -132,8 +131,8 @@ struct Training {
     /// The step that the weights of linear layers still wait for. The next forward pass of a training
     /// step makes it when it reads them, which saves a way through the memory; everything else that reads them makes it first.
     waiting: Option<PendingStep>,
-    first_moments: Parameters<f32>,
-    second_moments: Parameters<f32>,
+    /// From the first step on.
+    kept: Option<Kept<f32>>,
     dlogits: Buffer<f32>,
     scratch: Scratch<f32>,
 }
@@ -147,14 +146,12 @@ impl Cpu {
     /// An engine that also trains the thawed part.
     pub fn for_training(model: Model, thawed: Thawed, precision: Precision) -> Self {
         let table = model.weights.table();
-        let moments = || Parameters::zeros_where(table, |tensor| thawed.trains(tensor));
         let (dlogits, scratch) = (Buffer::default(), Scratch::new(precision));
         let training = Training {
             gradients: Parameters::zeros_where(table, |tensor| thawed.has_gradient(tensor)),
             accumulated: false,
             waiting: None,
-            first_moments: moments(),
-            second_moments: moments(),
+            kept: None,
             thawed,
             dlogits,
             scratch,
@@ -168,12 +165,12 @@ impl Cpu {
         self.model
     }
 
-    /// Makes the step that weights still wait for.
+    /// Makes the weights what readers should find; see [`Training::settle`].
     fn settle(&mut self) {
         if let Some(training) = &mut self.training
-            && let Some(step) = training.waiting.take()
+            && !training.settled()
         {
-            inside_pool(|| training.step_tensors(&mut self.model, &step, |tensor| step.thawed.waits(tensor)));
+            inside_pool(|| training.settle(&mut self.model));
         }
     }
 }
@@ -185,6 +182,28 @@ fn inside_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 impl Training {
+    /// Whether the weights are what readers should find.
+    fn settled(&self) -> bool {
+        self.waiting.is_none() && self.kept.as_ref().is_none_or(Kept::shows_average)
+    }
+
+    /// Makes the step that weights still wait for, and puts their average in their place, where one is kept.
+    fn settle(&mut self, model: &mut Model) {
+        if let Some(step) = self.waiting.take() {
+            self.step_tensors(model, &step, |tensor| step.thawed.waits(tensor));
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.show_average(&mut model.weights, true);
+        }
+    }
+
+    /// Puts the weights themselves in their place.
+    fn unsettle(&mut self, model: &mut Model) {
+        if let Some(kept) = &mut self.kept {
+            kept.show_average(&mut model.weights, false);
+        }
+    }
+
     /// See [`Engine::accumulate`].
     fn accumulate(
         &mut self,
@@ -194,22 +213,19 @@ impl Training {
         step: u64,
         options: &StepOptions,
     ) -> f64 {
+        self.unsettle(model);
         let StepPart { batch, frozen, targets, total_weight } = part;
         let thawed = self.thawed.at(step, &options.stages);
         let frozen = frozen.map(|frozen| (self.thawed.frozen_blocks(), frozen));
-        let dropout = Some((options.seed, step));
+        let dropout = Some(StepDropout { seed: options.seed, step, rates: options.dropout });
         let accumulate = self.accumulated;
         let pass = Pass { config: &model.config, batch, dropout, frozen, thawed: Some(&thawed), accumulate };
         let waiting = self.waiting.take();
-        let weights = match &waiting {
-            None => Weights::Ready(&model.weights),
-            Some(step) => Weights::Waiting(Waiting {
-                weights: &mut model.weights,
-                first_moments: &mut self.first_moments,
-                second_moments: &mut self.second_moments,
-                gradients: &self.gradients,
-                step,
-            }),
+        let weights = match (&waiting, &mut self.kept) {
+            (Some(step), Some(kept)) => {
+                Weights::Waiting(Waiting { weights: &mut model.weights, kept, gradients: &self.gradients, step })
+            }
+            _ => Weights::Ready(&model.weights),
         };
         forward(activations, weights, pass);
         let dlogits = self.dlogits.sized(activations.logits.len());
@@ -222,6 +238,7 @@ impl Training {
     /// See [`Engine::update`].
     fn update(&mut self, model: &mut Model, step: u64, learning_rate: f64, options: &StepOptions) -> f64 {
         self.accumulated = false;
+        self.unsettle(model);
         let thawed = self.thawed.at(step, &options.stages);
         let others: Vec<&[f32]> =
             thawed.tensors().filter(|t| !thawed.waits(t)).map(|tensor| self.gradients.tensor(tensor)).collect();
@@ -232,14 +249,8 @@ impl Training {
         let clipping = options.max_grad_norm > 0.0;
         // PyTorch's clip_grad_norm_: the small number keeps the quotient finite
         let gradient_scale = if clipping { (options.max_grad_norm / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
-        let adam = Adam {
-            learning_rate,
-            beta1: options.beta1,
-            beta2: options.beta2,
-            epsilon: options.epsilon,
-            decay: options.decay,
-            gradient_scale,
-        };
+        let (optimizer, average_decay) = (options.optimizer, options.ema_decay);
+        let optimizer = OptimizerStep { optimizer, learning_rate, gradient_scale, average_decay };
         let rates = Rates {
             weight_decay: options.weight_decay,
             layer_decay: options.layer_decay,
@@ -247,7 +258,7 @@ impl Training {
             n_layers: model.config.n_layers,
             stages: options.stages.clone(),
         };
-        let step = PendingStep { adam, rates, thawed, number: step };
+        let step = PendingStep { optimizer, rates, thawed, number: step };
         self.step_tensors(model, &step, |tensor| !step.thawed.waits(tensor));
         self.waiting = Some(step);
         gradient_norm
@@ -256,12 +267,16 @@ impl Training {
     /// One optimizer step for some of the tensors that train.
     fn step_tensors(&mut self, model: &mut Model, step: &PendingStep, which: impl Fn(&Tensor) -> bool) {
         let table = model.weights.table().clone();
+        let kept = self.kept.get_or_insert_with(|| {
+            let OptimizerStep { optimizer, average_decay, .. } = step.optimizer;
+            Kept::new(&model.weights, &self.thawed, optimizer.moments(), average_decay > 0.0)
+        });
         let (w, g) = (model.weights.tensors_mut(), self.gradients.tensors());
-        let (m, v) = (self.first_moments.tensors_mut(), self.second_moments.tensors_mut());
-        let all = table.tensors().iter().zip(w).zip(m).zip(v).zip(g);
-        let moved = all.filter(|((((tensor, _), _), _), _)| step.thawed.trains(tensor) && which(tensor));
-        let updates = moved.map(|((((tensor, w), m), v), g)| step.update(tensor, [w, m, v], g));
-        adam_step(updates.collect(), &step.adam);
+        let (m, v) = (kept.first_moments.tensors_mut(), kept.second_moments.tensors_mut());
+        let all = table.tensors().iter().zip(w).zip(m).zip(v).zip(kept.average.tensors_mut()).zip(g);
+        let moved = all.filter(|(((((tensor, _), _), _), _), _)| step.thawed.trains(tensor) && which(tensor));
+        let updates = moved.map(|(((((tensor, w), m), v), average), g)| step.update(tensor, [w, m, v, average], g));
+        optimizer_step(updates.collect(), &step.optimizer);
     }
 }
 
@@ -307,8 +322,9 @@ impl Engine for Cpu {
     }
 
     fn read_trained(&mut self, from: &mut dyn Read) -> std::io::Result<()> {
+        // with an average, it is what was written
+        self.settle();
         let Some(t) = &mut self.training else { return Ok(()) };
-        t.waiting = None;
         let mut read = |tensor| from.read_exact(bytemuck::cast_slice_mut(self.model.weights.tensor_mut(tensor)));
         t.thawed.tensors().try_for_each(&mut read)
     }

@@ -34,7 +34,7 @@ fn setup() -> (Config, Parameters<f64>, Vec<Vec<u32>>) {
 fn loss_of(a: &mut Activations<f64>, weights: &Parameters<f64>, pass: Pass<f64>, dlogits: &mut Vec<f64>) -> f64 {
     forward(a, Weights::Ready(weights), pass);
     dlogits.resize(a.logits.len(), 0.0);
-    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1, r_drop: 0.0 };
+    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1, ..LossOptions::default() };
     let targets = Targets::Classes(&LABELS);
     loss(dlogits, &a.logits, targets, &options, options.total_weight(targets))
 }
@@ -47,7 +47,7 @@ fn gradients(
     thawed: &Thawed,
     accumulate: bool,
 ) -> (Parameters<f64>, f64) {
-    let dropout = Some((5, 9));
+    let dropout = Some(DROPOUT);
     let pass = Pass { dropout, thawed: Some(thawed), accumulate, ..Pass::inference(config, batch) };
     let (mut a, mut dlogits, mut scratch) = (Activations::default(), Vec::new(), Scratch::default());
     loss_of(&mut a, weights, pass, &mut dlogits);
@@ -60,7 +60,7 @@ fn gradients(
 
 /// Of every tensor, some elements and the gradient there by finite differences.
 fn differences(config: &Config, mut weights: Parameters<f64>, batch: &Batch) -> Vec<Vec<(usize, f64)>> {
-    let pass = Pass { dropout: Some((5, 9)), ..Pass::inference(config, batch) };
+    let pass = Pass { dropout: Some(DROPOUT), ..Pass::inference(config, batch) };
     let mut a = Activations::default();
     let mut loss_at = |weights: &Parameters<f64>| loss_of(&mut a, weights, pass, &mut Vec::new());
     let table = weights.table().clone();

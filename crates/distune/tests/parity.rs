@@ -13,8 +13,8 @@ use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Weights};
 use distune::model::{Config, Model};
 use distune::tokenize::Tokenizer;
-use distune::train::Schedule;
-use distune_kernels::{Decay, LossOptions, Precision, Targets, loss};
+use distune::train::{Recipe, Schedule};
+use distune_kernels::{LossOptions, Precision, Targets, loss};
 use support::*;
 
 fn tiny_cases() -> (Vec<Vec<u32>>, Vec<u32>) {
@@ -103,19 +103,7 @@ fn every_gradient() {
 }
 
 fn options(weight_decay: f64) -> StepOptions {
-    StepOptions {
-        seed: 0,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        weight_decay,
-        decay: Decay::Decoupled,
-        layer_decay: 1.0,
-        head_rate: 1.0,
-        stages: Vec::new(),
-        max_grad_norm: 1.0,
-        loss: LossOptions::default(),
-    }
+    Recipe { weight_decay, ..Recipe::default() }.step_options()
 }
 
 #[test]

@@ -24,13 +24,13 @@ const LABELS: [u32; 7] = [0, 2, 1, 1, 0, 2, 2];
 fn gradients<T: Real>(weights: &Parameters<T>, model: &Model, parts: &[Batch], p: Precision) -> (f64, Parameters<T>) {
     let (mut a, mut scratch) = (Activations::new(p), Scratch::new(p));
     let mut gradients = Parameters::zeros(weights.table(), Group::Embeddings);
-    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1, r_drop: 0.0 };
+    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1, ..LossOptions::default() };
     let total_weight = options.total_weight(Targets::Classes(&LABELS));
     let thawed = Thawed::from(weights.table(), Group::Embeddings);
     let mut sum = 0.0;
     for (i, batch) in parts.iter().enumerate() {
         let thawed = Some(&thawed);
-        let pass = Pass { thawed, dropout: Some((5, 9)), accumulate: i > 0, ..Pass::inference(&model.config, batch) };
+        let pass = Pass { thawed, dropout: Some(DROPOUT), accumulate: i > 0, ..Pass::inference(&model.config, batch) };
         forward(&mut a, Weights::Ready(weights), pass);
         let mut dlogits = vec![T::ZERO; a.logits.len()];
         let labels = &LABELS[batch.sequences_before..][..batch.sequences()];

@@ -202,7 +202,7 @@ fn parts_and_memory() {
         assert_eq!(told.iter().map(|part| part.trained).sum::<usize>(), trained, "{mode}");
         assert_eq!(told.iter().map(|part| part.parameters).sum::<usize>(), table.len(), "{mode}");
         assert!(told.iter().all(|part| part.trains == (part.trained > 0) && part.from_epoch.is_none()), "{mode}");
-        let memory = TrainingMemory::estimate(&model.config, &thawed, 8, 16);
+        let memory = TrainingMemory::estimate(&model.config, &thawed, &Recipe::default().step_options(), 8, 16);
         assert_eq!(memory.moments, 8 * trained, "{mode}");
         let more = if mode.contains("v_lin") || mode.contains("k_lin") { 4 * table.len() } else { 0 };
         assert!((4 * trained..=4 * trained + more).contains(&memory.gradients), "{mode}: {}", memory.gradients);

@@ -34,7 +34,7 @@ pub use large_pages::LargePages;
 pub use layer_norm::{LAYER_NORM_EPSILON, layer_norm, layer_norm_backward};
 pub use loss::{LossOptions, Targets, loss, sigmoid, softmax};
 pub use matmul::{Products, linear, linear_backward_input, linear_backward_weight};
-pub use optimizer::{Adam, Decay, Update, Weight, adam_step, gradient_norm};
+pub use optimizer::{Decay, Optimizer, OptimizerStep, Update, Weight, gradient_norm, optimizer_step};
 pub use parallel::{add, gather_rows, relu, relu_backward, scatter_add_rows};
 pub use profile::{Operation, OperationProfile, start_profile, stop_profile};
 pub use real::Real;

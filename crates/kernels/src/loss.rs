@@ -24,6 +24,9 @@ pub struct LossOptions {
     pub class_weights: Vec<f64>,
     /// Part of the target that is spread evenly over all classes, or over a label's yes and no, in [0, 1).
     pub label_smoothing: f64,
+    /// Focal loss (Lin et al. 2017): a log-likelihood counts the less, the more probable the model holds it, by the factor
+    /// `(1 - p)^focal_gamma`; 0 for none.
+    pub focal_gamma: f64,
     /// R-Drop (Liang et al. 2021): the strength of what draws two passes of a text, with different dropout, to each other. With
     /// it, rows 2i and 2i + 1 are such a pair.
     pub r_drop: f64,
@@ -49,6 +52,8 @@ impl LossOptions {
 /// Cross-entropy with class weights w and smoothing s is, as in PyTorch,
 /// `((1 - s) sum_i w[y_i] nll_i(y_i) + s / C sum_i sum_c w[c] nll_i(c)) / sum_i w[y_i]`, `nll_i(c) = -log softmax_i(c)`.
 /// Multi-label loss is the mean over rows and classes of `-w[c] t log σ(x) - (1 - t) log(1 - σ(x))`, `t = (1 - s) y + s / 2`.
+/// With a focal γ, each `-log p` in both, also of a class that smoothing has spread the target over, is multiplied by `(1 - p)^γ`
+/// (as Keras' `CategoricalFocalCrossentropy`, a label of several being two classes, yes and no); R-Drop's term is not.
 ///
 /// R-Drop adds the mean over pairs of `r_drop (KL(p || q) + KL(q || p)) / 2`, the divergences of the pair's distributions; with
 /// class weights, weighted by that of the pair's class. With several labels a row, it is the mean over pairs and labels, each
@@ -117,11 +122,13 @@ fn cross_entropy<T: Real>(
             let hit = if class == y as usize { 1.0 - smoothing } else { 0.0 };
             options.weight(class) * (hit + smoothing / c as f64) / total_weight
         };
-        let shares: f64 = (0..c).map(share).sum();
+        let focus = |logit: &T| Focus::new(logit.to_f64() - log_sum, options.focal_gamma);
+        let pulls: f64 = logits.iter().enumerate().map(|(class, logit)| share(class) * focus(logit).slope).sum();
         for (class, (dlogit, logit)) in dlogits.iter_mut().zip(logits).enumerate() {
             let log_p = logit.to_f64() - log_sum;
-            loss -= share(class) * log_p;
-            *dlogit = T::from_f64(shares * log_p.exp() - share(class));
+            let focus = focus(logit);
+            loss -= share(class) * log_p * focus.factor;
+            *dlogit = T::from_f64(pulls * log_p.exp() - share(class) * focus.slope);
         }
     }
     loss
@@ -143,11 +150,34 @@ fn binary_cross_entropy<T: Real>(
         let yes = options.weight(i % classes) * t;
         // log(1 + exp(-|x|)), so that nothing overflows: -log σ(x) is it for positive x, and it - x for others
         let tail = (-x.abs()).exp().ln_1p();
-        loss += yes * (tail + (-x).max(0.0)) + (1.0 - t) * (tail + x.max(0.0));
-        let p = sigmoid(*logit);
-        *dlogit = T::from_f64((p * (yes + 1.0 - t) - yes) / n);
+        let (log_yes, log_no) = (-tail - (-x).max(0.0), -tail - x.max(0.0));
+        let focus = [log_yes, log_no].map(|log_p| Focus::new(log_p, options.focal_gamma));
+        loss -= yes * focus[0].factor * log_yes + (1.0 - t) * focus[1].factor * log_no;
+        let (p, pulls) = (sigmoid(*logit), [yes * focus[0].slope, (1.0 - t) * focus[1].slope]);
+        *dlogit = T::from_f64((p * (pulls[0] + pulls[1]) - pulls[0]) / n);
     }
     loss / n
+}
+
+/// What focal loss makes of `-log p`: `-factor log p`, whose derivative in log p is `-slope`.
+struct Focus {
+    /// `(1 - p)^γ`
+    factor: f64,
+    /// `(1 - p)^γ - γ (1 - p)^(γ - 1) p log p`
+    slope: f64,
+}
+
+impl Focus {
+    fn new(log_p: f64, gamma: f64) -> Self {
+        if gamma == 0.0 {
+            return Self { factor: 1.0, slope: 1.0 };
+        }
+        let rest = -log_p.exp_m1();
+        let factor = rest.powf(gamma);
+        // log p / (1 - p) is -1 where p is 1
+        let quotient = if rest > 0.0 { log_p / rest } else { -1.0 };
+        Self { factor, slope: factor * (1.0 - gamma * log_p.exp() * quotient) }
+    }
 }
 
 /// See [`loss`]; adds to the gradient. With p = σ(a) and q = σ(b), the divergences of a label are together `(p - q) (a - b)`.

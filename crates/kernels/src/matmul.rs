@@ -5,7 +5,7 @@
 use crate::Real;
 use crate::gemm::{Buffers, Epilogue, Matrix, Precision, multiply, multiply_and_sum, multiply_updating};
 use crate::isa::{Isa, isa};
-use crate::optimizer::{Adam, Update, Weight, adam_step, sum_of_squares};
+use crate::optimizer::{OptimizerStep, Update, Weight, optimizer_step, sum_of_squares};
 use crate::parallel::{column_sums, rows_per_task};
 use crate::profile::{Operation, timer};
 use rayon::prelude::*;
@@ -55,13 +55,13 @@ impl Products {
         c: &mut [f32],
         a: Matrix,
         update: Update<f32>,
-        adam: &Adam,
+        step: &OptimizerStep,
         bias: &[f32],
     ) {
         if self.precision == Precision::F32 && isa() == Isa::Baseline {
-            return update_and_multiply(self, c, a, update, adam, bias);
+            return update_and_multiply(self, c, a, update, step, bias);
         }
-        multiply_updating(&mut self.buffers, c, a, update, adam, self.precision, Epilogue::Bias(bias));
+        multiply_updating(&mut self.buffers, c, a, update, step, self.precision, Epilogue::Bias(bias));
     }
 }
 
@@ -73,7 +73,7 @@ pub fn linear<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: Weight<T>, b: 
     let x = Matrix::new(x, [m, k]);
     match w {
         Weight::Ready(w) => T::multiply(p, y, x, Matrix::new(w, [n, k]).transposed(), Epilogue::Bias(b)),
-        Weight::Waiting(update, adam) => T::multiply_updating(p, y, x, update, adam, b),
+        Weight::Waiting(update, step) => T::multiply_updating(p, y, x, update, step, b),
     }
 }
 
@@ -83,11 +83,11 @@ pub(crate) fn update_and_multiply<T: Real>(
     c: &mut [T],
     a: Matrix<T>,
     update: Update<T>,
-    adam: &Adam,
+    step: &OptimizerStep,
     bias: &[T],
 ) {
-    let Update { w, m, v, g, .. } = update;
-    adam_step(vec![Update { w: &mut *w, m, v, g, ..update }], adam);
+    let Update { w, m, v, average, g, .. } = update;
+    optimizer_step(vec![Update { w: &mut *w, m, v, average, g, ..update }], step);
     let shape = [bias.len(), w.len() / bias.len()];
     T::multiply(p, c, a, Matrix::new(w, shape).transposed(), Epilogue::Bias(bias));
 }

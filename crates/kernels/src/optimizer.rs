@@ -1,4 +1,4 @@
-//! Adam and AdamW steps and the global gradient norm.
+//! Steps of Adam, AdamW and SGD, the moving average of the weights, and the global gradient norm.
 
 use rayon::prelude::*;
 
@@ -17,24 +17,52 @@ pub enum Decay {
     Penalty,
 }
 
-/// One step's settings.
-#[derive(Clone, Copy, Debug)]
-pub struct Adam {
-    /// Step size.
-    pub learning_rate: f64,
-    /// Decay rate of the first moment.
-    pub beta1: f64,
-    /// Decay rate of the second moment.
-    pub beta2: f64,
-    /// Added to the square root of the second moment.
-    pub epsilon: f64,
-    /// How weight decay enters.
-    pub decay: Decay,
-    /// What every gradient is multiplied by first: the factor of the clipping.
-    pub gradient_scale: f64,
+/// An optimizer with its constants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Optimizer {
+    /// `torch.optim.Adam` or `AdamW`.
+    Adam {
+        /// Decay rate of the first moment.
+        beta1: f64,
+        /// Decay rate of the second moment.
+        beta2: f64,
+        /// Added to the square root of the second moment.
+        epsilon: f64,
+        /// How weight decay enters.
+        decay: Decay,
+    },
+    /// `torch.optim.SGD` without dampening and Nesterov's look ahead; weight decay is an L2 penalty. The first moment is the
+    /// momentum's sum of gradients.
+    Sgd {
+        /// What the sum of the gradients before is multiplied by; 0 for none.
+        momentum: f64,
+    },
 }
 
-/// A tensor to update: all slices of one length.
+impl Optimizer {
+    /// Whether it keeps first moments, and second ones.
+    pub fn moments(self) -> [bool; 2] {
+        match self {
+            Self::Adam { .. } => [true, true],
+            Self::Sgd { momentum } => [momentum > 0.0, false],
+        }
+    }
+}
+
+/// One step's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct OptimizerStep {
+    /// What makes it.
+    pub optimizer: Optimizer,
+    /// Step size.
+    pub learning_rate: f64,
+    /// What every gradient is multiplied by first: the factor of the clipping.
+    pub gradient_scale: f64,
+    /// Decay of the weights' average, where one is kept.
+    pub average_decay: f64,
+}
+
+/// A tensor to update: all slices of one length, or empty where they are not kept.
 #[derive(Debug)]
 pub struct Update<'a, T> {
     /// The weights.
@@ -43,13 +71,15 @@ pub struct Update<'a, T> {
     pub m: &'a mut [T],
     /// Second moments.
     pub v: &'a mut [T],
+    /// The exponential moving average of the weights.
+    pub average: &'a mut [T],
     /// The gradient.
     pub g: &'a [T],
     /// Strength of the decay; 0 for none.
     pub weight_decay: f64,
     /// What the learning rate is multiplied by.
     pub rate: f64,
-    /// Which step of this tensor it is, counted from 1: the moments began with zeros at the first.
+    /// Which step of this tensor it is, counted from 1: the moments began with zeros at the first, the average with the weights.
     pub step: u64,
 }
 
@@ -60,7 +90,7 @@ pub enum Weight<'a, T> {
     Ready(&'a [T]),
     /// Before a step of the optimizer that they still wait for. The product that reads them makes it, so that they come from
     /// memory once.
-    Waiting(Update<'a, T>, &'a Adam),
+    Waiting(Update<'a, T>, &'a OptimizerStep),
 }
 
 impl<T> Weight<'_, T> {
@@ -73,78 +103,126 @@ impl<T> Weight<'_, T> {
     }
 }
 
-/// Updates weights and moments from the gradients, as `torch.optim.AdamW`.
-pub fn adam_step<T: Real>(updates: Vec<Update<T>>, adam: &Adam) {
+/// Updates weights, moments and averages from the gradients.
+pub fn optimizer_step<T: Real>(updates: Vec<Update<T>>, step: &OptimizerStep) {
     let _timer = timer(Operation::Optimizer, 0);
     updates.into_par_iter().for_each(|update| {
-        let step = AdamStep::new(adam, &update);
-        update.split(ELEMENTS).for_each(|update| step.make(update));
+        let factors = Factors::new(step, &update);
+        update.split(ELEMENTS).for_each(|update| factors.make(update));
     });
 }
 
 impl<'a, T: Real> Update<'a, T> {
     /// Parts of `elements` elements, the last one shorter, for as many tasks.
     pub(crate) fn split(self, elements: usize) -> impl IndexedParallelIterator<Item = Update<'a, T>> {
-        let Self { w, m, v, g, weight_decay, rate, step } = self;
-        assert!(w.len() == m.len() && m.len() == v.len() && v.len() == g.len());
-        let parts = w.par_chunks_mut(elements).zip(m.par_chunks_mut(elements)).zip(v.par_chunks_mut(elements));
-        parts.zip(g.par_chunks(elements)).map(move |(((w, m), v), g)| Update { w, m, v, g, weight_decay, rate, step })
+        self.chunks(elements).collect::<Vec<_>>().into_par_iter()
+    }
+
+    fn chunks(self, elements: usize) -> impl Iterator<Item = Update<'a, T>> {
+        let Self { w, mut m, mut v, mut average, g, weight_decay, rate, step } = self;
+        assert!(w.len() == g.len() && [&m, &v, &average].iter().all(|kept| kept.is_empty() || kept.len() == w.len()));
+        w.chunks_mut(elements).zip(g.chunks(elements)).map(move |(w, g)| {
+            let [m, v, average] = [&mut m, &mut v, &mut average].map(|kept| take(kept, w.len()));
+            Update { w, m, v, average, g, weight_decay, rate, step }
+        })
     }
 }
 
-/// The factors of a step.
-pub(crate) struct AdamStep<T> {
-    beta1: T,
-    beta2: T,
-    rest1: T,
-    rest2: T,
-    epsilon: T,
-    scale: T,
-    step_size: T,
-    correction2: T,
-    shrink: T,
-    penalty: T,
+/// Takes elements off the front of an array, or nothing where it is not kept.
+fn take<'a, T>(rest: &mut &'a mut [T], elements: usize) -> &'a mut [T] {
+    let all = std::mem::take(rest);
+    let (front, tail) = all.split_at_mut(elements.min(all.len()));
+    *rest = tail;
+    front
 }
 
-impl<T: Real> AdamStep<T> {
-    pub(crate) fn new(adam: &Adam, update: &Update<T>) -> Self {
-        let step = i32::try_from(update.step).unwrap_or(i32::MAX);
-        let (learning_rate, weight_decay) = (adam.learning_rate * update.rate, update.weight_decay);
+/// The factors of a step.
+pub(crate) struct Factors<T> {
+    scale: T,
+    penalty: T,
+    rule: Rule<T>,
+    /// The weights' part of the average.
+    newest: T,
+}
+
+/// What an optimizer does with a gradient.
+#[derive(Clone, Copy)]
+enum Rule<T> {
+    Adam { beta1: T, beta2: T, rest1: T, rest2: T, epsilon: T, step_size: T, correction2: T, shrink: T },
+    Sgd { momentum: T, step_size: T },
+}
+
+impl<T: Real> Factors<T> {
+    pub(crate) fn new(step: &OptimizerStep, update: &Update<T>) -> Self {
         let r = T::from_f64;
-        let (shrink, penalty) = match adam.decay {
-            Decay::Decoupled => (r(1.0 - learning_rate * weight_decay), T::ZERO),
-            Decay::Penalty => (T::ONE, r(weight_decay)),
+        let (learning_rate, weight_decay) = (step.learning_rate * update.rate, update.weight_decay);
+        let (rule, penalty) = match step.optimizer {
+            Optimizer::Adam { beta1, beta2, epsilon, decay } => {
+                let (shrink, penalty) = match decay {
+                    Decay::Decoupled => (1.0 - learning_rate * weight_decay, 0.0),
+                    Decay::Penalty => (1.0, weight_decay),
+                };
+                let number = i32::try_from(update.step).unwrap_or(i32::MAX);
+                let rule = Rule::Adam {
+                    beta1: r(beta1),
+                    beta2: r(beta2),
+                    rest1: r(1.0 - beta1),
+                    rest2: r(1.0 - beta2),
+                    epsilon: r(epsilon),
+                    step_size: r(learning_rate / (1.0 - beta1.powi(number))),
+                    correction2: r((1.0 - beta2.powi(number)).sqrt()),
+                    shrink: r(shrink),
+                };
+                (rule, penalty)
+            }
+            Optimizer::Sgd { momentum } => {
+                (Rule::Sgd { momentum: r(momentum), step_size: r(learning_rate) }, weight_decay)
+            }
         };
-        Self {
-            beta1: r(adam.beta1),
-            beta2: r(adam.beta2),
-            rest1: r(1.0 - adam.beta1),
-            rest2: r(1.0 - adam.beta2),
-            epsilon: r(adam.epsilon),
-            scale: r(adam.gradient_scale),
-            step_size: r(learning_rate / (1.0 - adam.beta1.powi(step))),
-            correction2: r((1.0 - adam.beta2.powi(step)).sqrt()),
-            shrink,
-            penalty,
-        }
+        let newest = r(1.0 - average_decay(step.average_decay, update.step));
+        Self { scale: r(step.gradient_scale), penalty: r(penalty), rule, newest }
     }
 
     /// Makes it, on this thread.
     pub(crate) fn make(&self, update: Update<T>) {
-        let Self { beta1, beta2, rest1, rest2, epsilon, scale, step_size, correction2, shrink, penalty } = *self;
-        let Update { w, m, v, g, .. } = update;
+        let Self { scale, penalty, rule, newest } = *self;
+        let Update { w, m, v, average, g, .. } = update;
         vectorize(
             #[inline(always)]
-            || {
-                for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
-                    let g = *g * scale + penalty * *w;
-                    *m = beta1 * *m + rest1 * g;
-                    *v = beta2 * *v + rest2 * g * g;
-                    *w = shrink * *w - step_size * *m / (v.sqrt() / correction2 + epsilon);
+            || match rule {
+                Rule::Adam { beta1, beta2, rest1, rest2, epsilon, step_size, correction2, shrink } => {
+                    for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                        let g = *g * scale + penalty * *w;
+                        *m = beta1 * *m + rest1 * g;
+                        *v = beta2 * *v + rest2 * g * g;
+                        *w = shrink * *w - step_size * *m / (v.sqrt() / correction2 + epsilon);
+                    }
+                }
+                Rule::Sgd { step_size, .. } if m.is_empty() => {
+                    for (w, g) in w.iter_mut().zip(g) {
+                        *w = *w - step_size * (*g * scale + penalty * *w);
+                    }
+                }
+                Rule::Sgd { momentum, step_size } => {
+                    for ((w, m), g) in w.iter_mut().zip(m).zip(g) {
+                        *m = momentum * *m + (*g * scale + penalty * *w);
+                        *w = *w - step_size * *m;
+                    }
                 }
             },
         );
+        // in this form, an average of equal weights is those weights to the bit
+        vectorize(
+            #[inline(always)]
+            || average.iter_mut().zip(w).for_each(|(average, w)| *average += newest * (*w - *average)),
+        );
     }
+}
+
+/// The decay of an average in its nth step, counted from 1: lower in the first ones, so that the average soon forgets where the
+/// training began (as TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+fn average_decay(decay: f64, step: u64) -> f64 {
+    decay.min((1.0 + step as f64) / (10.0 + step as f64))
 }
 
 /// The Euclidean norm of all gradients together: those given here, and those whose squares were summed up when they were

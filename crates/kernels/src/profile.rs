@@ -33,7 +33,7 @@ pub enum Operation {
     Embeddings,
     /// The norm of all gradients.
     GradientNorm,
-    /// Adam and AdamW.
+    /// Steps of the weights.
     Optimizer,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::gemm::{Epilogue, Matrix, Small, small, transpose_small};
 use crate::matmul::{Products, multiply_unpacked, update_and_multiply, weight_gradient};
-use crate::optimizer::{Adam, Update};
+use crate::optimizer::{OptimizerStep, Update};
 use crate::small_matmul::{sums_of_rows, transpose_by_element};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
@@ -67,10 +67,10 @@ pub trait Real:
         c: &mut [Self],
         a: Matrix<Self>,
         update: Update<Self>,
-        adam: &Adam,
+        step: &OptimizerStep,
         bias: &[Self],
     ) {
-        update_and_multiply(p, c, a, update, adam, bias);
+        update_and_multiply(p, c, a, update, step, bias);
     }
 }
 
@@ -245,10 +245,10 @@ impl Real for f32 {
         c: &mut [Self],
         a: Matrix<Self>,
         update: Update<Self>,
-        adam: &Adam,
+        step: &OptimizerStep,
         bias: &[Self],
     ) {
-        p.multiply_updating_f32(c, a, update, adam, bias);
+        p.multiply_updating_f32(c, a, update, step, bias);
     }
 }
 

@@ -178,18 +178,21 @@ fn losses() {
     let (logits, classes) = (random(8 * 4, 1), [0, 3, 1, 1, 2, 0, 3, 3]);
     let multi: Vec<f32> = (0..32).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
     let several = Targets::MultiLabel { holds: &multi, classes: 4 };
-    for (targets, class_weights, label_smoothing, r_drop) in [
-        (Targets::Classes(&classes), vec![], 0.0, 0.0),
-        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.0, 0.0),
-        (Targets::Classes(&classes), vec![], 0.1, 0.0),
-        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.0),
-        (Targets::Classes(&classes), vec![], 0.0, 3.0),
-        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.7),
-        (several, vec![], 0.0, 0.0),
-        (several, vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.0),
-        (several, vec![0.5, 1.0, 2.0, 0.1], 0.1, 0.7),
+    for (targets, class_weights, label_smoothing, focal_gamma, r_drop) in [
+        (Targets::Classes(&classes), vec![], 0.0, 0.0, 0.0),
+        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.0, 0.0, 0.0),
+        (Targets::Classes(&classes), vec![], 0.1, 0.0, 0.0),
+        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.0, 0.0),
+        (Targets::Classes(&classes), vec![], 0.0, 2.0, 0.0),
+        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.5, 0.0),
+        (Targets::Classes(&classes), vec![], 0.0, 0.0, 3.0),
+        (Targets::Classes(&classes), vec![0.5, 1.0, 2.0, 0.1], 0.2, 1.5, 0.7),
+        (several, vec![], 0.0, 0.0, 0.0),
+        (several, vec![], 0.0, 2.0, 0.0),
+        (several, vec![0.5, 1.0, 2.0, 0.1], 0.2, 0.0, 0.0),
+        (several, vec![0.5, 1.0, 2.0, 0.1], 0.1, 0.5, 0.7),
     ] {
-        let options = LossOptions { class_weights, label_smoothing, r_drop };
+        let options = LossOptions { class_weights, label_smoothing, focal_gamma, r_drop };
         let mut dlogits = vec![f64::NAN; logits.len()];
         let weight = options.total_weight(targets);
         loss(&mut dlogits, &logits, targets, &options, weight);
@@ -233,7 +236,7 @@ fn weighted_losses_are_those_of_pytorch() {
             [-0.024701475187, 0.036490236895, -0.030407616324, 0.128689185715, 0.085362750148, -0.212399743899],
         ),
     ] {
-        let options = LossOptions { class_weights: w.to_vec(), label_smoothing, r_drop: 0.0 };
+        let options = LossOptions { class_weights: w.to_vec(), label_smoothing, ..LossOptions::default() };
         let mut dlogits = [f64::NAN; 6];
         let found = loss(&mut dlogits, &logits, targets, &options, options.total_weight(targets));
         // the rounding of a few sums in f64
@@ -243,13 +246,106 @@ fn weighted_losses_are_those_of_pytorch() {
     }
 }
 
+/// Focal losses from their definition (Lin et al. 2017) in PyTorch 2.15, float64, for the weights w; `python -c`
+/// ```text
+/// import torch, torch.nn.functional as F
+/// x = torch.tensor([[0.5, -1, 2], [1.5, 0.25, -0.75]], dtype=torch.float64, requires_grad=True)
+/// w = torch.tensor([0.5, 1, 2], dtype=torch.float64)
+/// y, h = torch.tensor([2, 1]), torch.tensor([[1, 0, 1], [0, 0, 1]], dtype=torch.float64)
+/// def one(g):
+///     p = x.softmax(1)[[0, 1], y]
+///     return ((1 - p) ** g * F.cross_entropy(x, y, w, reduction="none")).sum() / w[y].sum()
+/// def several(g):
+///     p, bce = x.sigmoid(), F.binary_cross_entropy_with_logits(x, h, reduction="none", pos_weight=w)
+///     return (((1 - p) * h + p * (1 - h)) ** g * bce).mean()
+/// for loss in one(0.5), one(2), several(0.5), several(2):
+///     print(loss.item(), torch.autograd.grad(loss, x)[0])
+/// ```
+#[test]
+fn focal_losses_are_those_of_their_definition() {
+    let (logits, w) = ([0.5, -1.0, 2.0, 1.5, 0.25, -0.75], [0.5, 1.0, 2.0]);
+    let (one, several) =
+        (Targets::Classes(&[2, 1]), Targets::MultiLabel { holds: &[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], classes: 3 });
+    for (targets, focal_gamma, want, gradient) in [
+        (
+            one,
+            0.5,
+            0.5440339088473948,
+            [0.0780326680579, 0.0174114417206, -0.0954441097784, 0.257131598954, -0.284233070094, 0.0271014711401],
+        ),
+        (
+            one,
+            2.0,
+            0.3397028670659412,
+            [0.0148715020796, 0.00331828064067, -0.0181897827203, 0.274797192615, -0.303760603629, 0.0289634110134],
+        ),
+        (
+            several,
+            0.5,
+            0.7378805028706825,
+            [-0.026886377738, 0.0331423869666, -0.0201517556032, 0.146595413976, 0.0928463331128, -0.236672990319],
+        ),
+        (
+            several,
+            2.0,
+            0.41786604601919947,
+            [-0.0114947497792, 0.00876352166293, -0.0016236467318, 0.160237447912, 0.0677072355003, -0.216594775081],
+        ),
+    ] {
+        let options = LossOptions { class_weights: w.to_vec(), focal_gamma, ..LossOptions::default() };
+        let mut dlogits = [f64::NAN; 6];
+        let found = loss(&mut dlogits, &logits, targets, &options, options.total_weight(targets));
+        // the rounding of a few sums in f64
+        assert!((found - want).abs() < 1e-14, "{found} is not {want}");
+        // half a unit of the last digit that is written here
+        assert!(dlogits.iter().zip(gradient).all(|(a, b)| (a - b).abs() < 6e-13), "{dlogits:?}");
+    }
+}
+
+/// With smoothing, every class's part of the target is focused by that class's own probability.
+#[test]
+fn focal_losses_with_smoothing() {
+    let (logits, focal_gamma, smoothing) = (random(4, 1), 1.5, 0.2);
+    let options = LossOptions { focal_gamma, label_smoothing: smoothing, ..LossOptions::default() };
+    let of = |targets| loss(&mut [0.0; 4], &logits, targets, &options, 1.0);
+    let focused = |p: f64| -(1.0 - p).powf(focal_gamma) * p.ln();
+    let target = |class: usize| if class == 2 { 0.85 } else { 0.05 };
+    let want: f64 = softmax(&logits).iter().enumerate().map(|(class, &p)| target(class) * focused(p)).sum();
+    assert!((of(Targets::Classes(&[2])) - want).abs() < 1e-14);
+    let holds = [1.0, 0.0, 0.0, 1.0];
+    let label = |(&x, held): (&f64, f64)| {
+        let (p, t) = (sigmoid(x), 0.8 * held + 0.1);
+        t * focused(p) + (1.0 - t) * focused(1.0 - p)
+    };
+    let want: f64 = logits.iter().zip(holds).map(label).sum();
+    let several = Targets::MultiLabel { holds: &holds.map(|held| held as f32), classes: 4 };
+    assert!((of(several) - want).abs() < 1e-14);
+}
+
+/// Where a probability is 0 or 1 to the last bit, focal losses and their gradients are still numbers, and their limits.
+#[test]
+fn focal_losses_of_certainty() {
+    for focal_gamma in [0.5, 1.0, 2.0] {
+        let options = LossOptions { focal_gamma, ..LossOptions::default() };
+        let of = |targets, logits: [f64; 2]| {
+            let mut dlogits = [f64::NAN; 2];
+            (loss(&mut dlogits, &logits, targets, &options, 1.0), dlogits)
+        };
+        assert_eq!(of(Targets::Classes(&[0]), [900.0, -900.0]), (0.0, [0.0, 0.0]));
+        assert_eq!(of(Targets::Classes(&[1]), [900.0, -900.0]), (1800.0, [1.0, -1.0]));
+        let several = Targets::MultiLabel { holds: &[1.0, 1.0], classes: 2 };
+        assert_eq!(of(several, [900.0, -900.0]), (900.0, [0.0, -1.0]));
+    }
+}
+
 /// The loss of several labels a row from its definition.
 #[test]
 fn binary_cross_entropy_is_the_mean_over_rows_and_labels() {
     let (logits, weights, smoothing, r_drop) = (random(4 * 3, 1), [0.5, 1.0, 3.0], 0.2, 5.0);
     let holds = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
     let of = |logits: &[f64], r_drop| {
-        let options = LossOptions { class_weights: weights.to_vec(), label_smoothing: smoothing, r_drop };
+        let class_weights = weights.to_vec();
+        let options = LossOptions { class_weights, label_smoothing: smoothing, r_drop, ..LossOptions::default() };
         loss(&mut [0.0; 12], logits, Targets::MultiLabel { holds: &holds, classes: 3 }, &options, 12.0)
     };
     let p: Vec<f64> = logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();

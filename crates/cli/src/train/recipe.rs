@@ -46,33 +46,67 @@ pub(super) struct RecipeArgs {
     /// Peak learning rate of the head [default: that of the rest]
     #[arg(long, value_name = "X")]
     head_learning_rate: Option<f64>,
-    /// Course of the learning rate: linear, cosine, polynomial, constant, constant_with_warmup or one_cycle [default: linear]
+    /// Course of the learning rate: linear, cosine, polynomial, constant, constant_with_warmup, one_cycle or reduce_lr_on_plateau
+    /// [default: linear]
     #[arg(long, value_name = "NAME", value_parser = scheduler)]
     lr_scheduler: Option<Scheduler>,
     /// Power of a polynomial schedule [default: 1]
     #[arg(long, value_name = "X")]
     lr_power: Option<f64>,
+    /// Of reduce_lr_on_plateau: what the learning rate is multiplied by when the metric has not improved [default: 0.1]
+    #[arg(long, value_name = "X")]
+    lr_factor: Option<f64>,
+    /// Of reduce_lr_on_plateau: evaluations without progress that are borne [default: 10]
+    #[arg(long, value_name = "N")]
+    lr_patience: Option<usize>,
     /// Steps of linear warmup; below 1, a share of all steps [default: 0.06]
     #[arg(long, value_name = "X")]
     warmup_steps: Option<f64>,
     /// Weight decay [default: 0.01]
     #[arg(long, value_name = "X")]
     weight_decay: Option<f64>,
-    /// Optimizer: adamw or adam [default: adamw]
+    /// Optimizer: adamw, adam or sgd, which wants a far higher learning rate [default: adamw]
     #[arg(long, value_name = "NAME", value_parser = optimizer)]
     optimizer: Option<Optimizer>,
+    /// Of sgd: what the sum of the gradients of the steps before is multiplied by; 0.9 is usual [default: 0]
+    #[arg(long, value_name = "X")]
+    momentum: Option<f64>,
+    /// Decay rate of Adam's first moment [default: 0.9]
+    #[arg(long, value_name = "X")]
+    adam_beta1: Option<f64>,
+    /// Decay rate of Adam's second moment [default: 0.999]
+    #[arg(long, value_name = "X")]
+    adam_beta2: Option<f64>,
+    /// Added to the square root of Adam's second moment [default: 1e-8]
+    #[arg(long, value_name = "X")]
+    adam_epsilon: Option<f64>,
+    /// Moving average of the weights, which is evaluated and saved instead of them: its decay, such as 0.999 [default: 0, none]
+    #[arg(long, value_name = "X")]
+    ema_decay: Option<f64>,
     /// Limit of the gradient norm; 0 for none [default: 1]
     #[arg(long, value_name = "X")]
     max_grad_norm: Option<f64>,
     /// Label smoothing [default: 0.1]
     #[arg(long, value_name = "X")]
     label_smoothing: Option<f64>,
+    /// Focal loss: a row counts the less, the more certain the model is of its class; 0 for none, 2 is usual [default: 0]
+    #[arg(long, value_name = "X")]
+    focal_gamma: Option<f64>,
     /// Weights of the classes in the loss: balanced, which counts rare classes more, or a JSON file such as {"no": 1, "yes": 2.5}
     #[arg(long, value_name = "balanced|FILE")]
     class_weights: Option<String>,
     /// R-Drop: strength of the pull between two passes of each text with different dropout, at twice the cost of a step [default: 0]
     #[arg(long, value_name = "X")]
     r_drop: Option<f64>,
+    /// Dropout after the embeddings and the feed-forward networks [default: the model's]
+    #[arg(long, value_name = "P")]
+    dropout: Option<f64>,
+    /// Dropout on the attention weights [default: the model's]
+    #[arg(long, value_name = "P")]
+    attention_dropout: Option<f64>,
+    /// Dropout before the classifier [default: the model's]
+    #[arg(long, value_name = "P")]
+    seq_classif_dropout: Option<f64>,
     /// What the learning rate is multiplied by from each block to the one below it, and to the embeddings [default: 1]
     #[arg(long, value_name = "X")]
     layer_decay: Option<f64>,
@@ -128,7 +162,7 @@ fn named<T: Copy>(all: &[(&str, T)], name: &str) -> Result<T, String> {
 }
 
 fn optimizer(name: &str) -> Result<Optimizer, String> {
-    named(&[("adamw", Optimizer::AdamW), ("adam", Optimizer::Adam)], name)
+    named(&Optimizer::NAMES, name)
 }
 
 fn scheduler(name: &str) -> Result<Scheduler, String> {
@@ -163,13 +197,24 @@ impl RecipeArgs {
             head_learning_rate: self.head_learning_rate.or(r.head_learning_rate),
             lr_scheduler_type: self.lr_scheduler.unwrap_or(r.lr_scheduler_type),
             lr_power: self.lr_power.unwrap_or(r.lr_power),
+            lr_factor: self.lr_factor.unwrap_or(r.lr_factor),
+            lr_patience: self.lr_patience.unwrap_or(r.lr_patience),
             warmup_steps: self.warmup_steps.unwrap_or(r.warmup_steps),
             weight_decay: self.weight_decay.unwrap_or(r.weight_decay),
             optim: self.optimizer.unwrap_or(r.optim),
+            momentum: self.momentum.unwrap_or(r.momentum),
+            adam_beta1: self.adam_beta1.unwrap_or(r.adam_beta1),
+            adam_beta2: self.adam_beta2.unwrap_or(r.adam_beta2),
+            adam_epsilon: self.adam_epsilon.unwrap_or(r.adam_epsilon),
+            ema_decay: self.ema_decay.unwrap_or(r.ema_decay),
             max_grad_norm: self.max_grad_norm.unwrap_or(r.max_grad_norm),
             label_smoothing_factor: self.label_smoothing.unwrap_or(r.label_smoothing_factor),
+            focal_gamma: self.focal_gamma.unwrap_or(r.focal_gamma),
             class_weights: self.class_weights.as_deref().map_or(Ok(r.class_weights), class_weights)?,
             r_drop: self.r_drop.unwrap_or(r.r_drop),
+            dropout: self.dropout.or(r.dropout),
+            attention_dropout: self.attention_dropout.or(r.attention_dropout),
+            seq_classif_dropout: self.seq_classif_dropout.or(r.seq_classif_dropout),
             layer_decay: self.layer_decay.unwrap_or(r.layer_decay),
             max_seq_length: self.max_length.unwrap_or(r.max_seq_length),
             select_on: self.select_on.map_or(r.select_on, SelectOn::from),
@@ -179,7 +224,6 @@ impl RecipeArgs {
             early_stopping_patience: self.early_stopping_patience.unwrap_or(r.early_stopping_patience),
             early_stopping_threshold: self.early_stopping_threshold.unwrap_or(r.early_stopping_threshold),
             seed: self.seed.unwrap_or(r.seed),
-            ..r
         };
         recipe.check()?;
         Ok(recipe)

@@ -159,7 +159,7 @@ fn info_of_what_is_found() {
 #[test]
 fn info_foretells_the_memory() {
     use distune::model::{Config, weights::Table};
-    use distune::train::{TrainingMemory, Unfreeze};
+    use distune::train::{Recipe, TrainingMemory, Unfreeze};
     let sandbox = Sandbox::new();
     let info: serde_json::Value = serde_json::from_str(&sandbox.succeeds("info --json").stdout).unwrap();
     let told = info["training"]["memory"].as_array().unwrap().iter();
@@ -167,9 +167,10 @@ fn info_foretells_the_memory() {
     // what `info` does not show, but foretells in the same way
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/encoder/config.json");
     let config = Config::from_json(&path, &std::fs::read(&path).unwrap()).unwrap();
+    let options = Recipe::recommended().step_options();
     let others = ["bias", "blocks:1,", "embeddings", "*.layer.3.attention.v_lin.weight"].map(|text| {
         let thawed = text.parse::<Unfreeze>().unwrap().resolve(&Table::new(&config).into()).unwrap();
-        (text, TrainingMemory::estimate(&config, &thawed, 32, 128).total() as u64)
+        (text, TrainingMemory::estimate(&config, &thawed, &options, 32, 128).total() as u64)
     });
     for (part, bytes) in told.chain(others) {
         let foretold = bytes as f64 / f64::from(1 << 20);

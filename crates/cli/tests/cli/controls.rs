@@ -66,10 +66,29 @@ fn schedules_run_as_they_are_called() {
     let cycle = rates("--lr-scheduler one_cycle");
     assert_eq!((cycle[0], cycle[1], cycle[7]), (0.04, 1.0, 0.0));
     let message = sandbox.fails("train --model model --data data --output x --lr-power 2");
-    assert_says(
-        &message,
-        &["lr_power: expected a number above 0, and 1 unless lr_scheduler_type is polynomial, found 2"],
-    );
+    assert_says(&message, &["lr_power: expected 1 unless lr_scheduler_type is polynomial, found 2"]);
+}
+
+#[test]
+fn the_learning_rate_falls_on_plateaus() {
+    let sandbox = Sandbox::new();
+    // nothing rises at such a rate
+    let options = "--epochs 5 --learning-rate 1e-6 --warmup-steps 2 --lr-scheduler reduce_lr_on_plateau";
+    let rates = |more: &str| {
+        let events = events(&sandbox, &format!("{options} --metric-for-best-model accuracy {more}"));
+        values(&events, "step", "learning_rate").iter().map(|rate| (rate * 1e9).round()).collect::<Vec<_>>()
+    };
+    let halves = [[0.0, 500.0, 1000.0, 1000.0], [1000.0; 4], [500.0; 4], [250.0; 4], [125.0; 4]].concat();
+    assert_eq!(rates("--lr-patience 0 --lr-factor 0.5"), halves);
+    assert_eq!(rates("--lr-patience 2")[4..], [[1000.0; 12].as_slice(), &[100.0; 4]].concat());
+    assert_eq!(rates("")[4..], [1000.0; 16]);
+    for (option, expected) in [
+        ("--lr-factor 0.5", "lr_factor: expected 0.1 unless lr_scheduler_type is reduce_lr_on_plateau, found 0.5"),
+        ("--lr-factor 1", "lr_factor: expected a number above 0 and below 1, found 1"),
+        ("--lr-patience 3", "lr_patience: expected 10 unless lr_scheduler_type is reduce_lr_on_plateau, found 3"),
+    ] {
+        assert_says(&sandbox.fails(&format!("train --model model --data data --output x {option}")), &[expected]);
+    }
 }
 
 #[test]

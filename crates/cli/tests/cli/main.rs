@@ -10,6 +10,7 @@
 //! - `splits.rs`: what is held out, `data split`, `data convert` and `data sample`
 //! - `train.rs`: what a training writes, and that it loads again
 //! - `recipes.rs`: recipe files
+//! - `settings.rs`: every recipe key and every option changes what it says
 //! - `reproducible.rs`: seeds, threads, frozen tensors
 //! - `thaw.rs`: what trains, gradual unfreezing, blocks that start anew
 //! - `hub.rs`: models and data by name, from a hub on loopback
@@ -37,6 +38,7 @@ mod interrupt;
 mod predict;
 mod recipes;
 mod reproducible;
+mod settings;
 mod splits;
 mod support;
 mod tasks;

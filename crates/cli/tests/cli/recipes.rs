@@ -63,6 +63,8 @@ fn faults_name_file_and_key() {
     );
     assert_says(&refused("seed = 'x'"), &["r.toml: seed = \"x\": invalid type"]);
     assert_says(&refused("learning_rate = -1"), &["learning_rate: expected a number above 0, found -1"]);
+    assert_says(&refused("momentum = 0.9"), &["momentum: expected 0 unless optim is sgd, found 0.9"]);
+    assert_says(&refused("optim = 'sgd'\nadam_beta2 = 0.99"), &["adam_beta2: expected 0.999 unless optim is adamw"]);
     assert_says(&refused("seed = 1\n\nseed"), &["r.toml, line 3: not TOML"]);
     assert_says(&refused("unfreeze = 'blocks:9'"), &["unfreeze: expected blocks:1 to blocks:2"]);
     assert_says(&sandbox.fails("train nowhere.toml --output out"), &["nowhere.toml: no such file"]);

@@ -113,6 +113,28 @@ impl<T> BlockActivations<T> {
     }
 }
 
+/// The dropout of a training step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepDropout {
+    /// Seed of the training.
+    pub seed: u64,
+    /// The step, counted from 1.
+    pub step: u64,
+    /// How much is dropped.
+    pub rates: DropoutRates,
+}
+
+/// Dropout probabilities of a training, each one instead of the model's own where it is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DropoutRates {
+    /// After the embeddings and after the feed-forward networks, `dropout`.
+    pub hidden: Option<f64>,
+    /// On the attention weights, `attention_dropout`.
+    pub attention: Option<f64>,
+    /// Before the classifier, `seq_classif_dropout`.
+    pub classifier: Option<f64>,
+}
+
 /// One pass of a batch through the model: what is computed and how much is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass<'a, T> {
@@ -120,8 +142,8 @@ pub struct Pass<'a, T> {
     pub config: &'a Config,
     /// What goes through it.
     pub batch: &'a Batch,
-    /// (seed, step) of the dropout; without it nothing is dropped.
-    pub dropout: Option<(u64, u64)>,
+    /// Without it nothing is dropped.
+    pub dropout: Option<StepDropout>,
     /// What the parts below this block put out for this batch, `[T, D]` (`[B, D]` after the last block); without it they
     /// are computed.
     pub frozen: Option<(usize, &'a [T])>,
@@ -149,10 +171,13 @@ impl<'a, T> Pass<'a, T> {
 
     /// The dropout at a site of a layer: blocks are layers 1, 2, ..., everything else is layer 0. `first_row` is the number
     /// of the batch's first row in the whole batch that it is a part of.
-    pub fn dropout(&self, probability: f64, layer: usize, site: Site, first_row: usize) -> Dropout {
-        match self.dropout {
-            Some((seed, step)) => Dropout::new(probability, seed, step, layer as u64, site).starting_at(first_row),
-            None => Dropout::NONE,
-        }
+    pub fn dropout(&self, layer: usize, site: Site, first_row: usize) -> Dropout {
+        let Some(StepDropout { seed, step, rates }) = self.dropout else { return Dropout::NONE };
+        let probability = match site {
+            Site::Embeddings | Site::FeedForward => rates.hidden.unwrap_or(self.config.dropout),
+            Site::Attention => rates.attention.unwrap_or(self.config.attention_dropout),
+            Site::Classifier => rates.classifier.unwrap_or(self.config.seq_classif_dropout),
+        };
+        Dropout::new(probability, seed, step, layer as u64, site).starting_at(first_row)
     }
 }

@@ -91,7 +91,7 @@ fn head<T: Real>(
     s.squares += weight_gradient(&mut s.products, d.classifier, dlogits, &a.dropped, classes, more);
     let d_pooled = s.d_context.sized(a.pooled.len());
     k::linear_backward_input(&mut s.products, d_pooled, dlogits, w.classifier.weight, classes, false);
-    let dropout = pass.dropout(config.seq_classif_dropout, 0, Site::Classifier, pass.batch.sequences_before);
+    let dropout = pass.dropout(0, Site::Classifier, pass.batch.sequences_before);
     dropout.apply(d_pooled, width);
     k::relu_backward(d_pooled, &a.pooled);
     s.squares += weight_gradient(&mut s.products, d.pre_classifier, d_pooled, &a.output, width, more);
@@ -143,7 +143,7 @@ fn block<T: Real>(
         return;
     }
     let first_row = if a.first.is_empty() { batch.tokens_before } else { batch.sequences_before };
-    let dropout = pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row);
+    let dropout = pass.dropout(i + 1, Site::FeedForward, first_row);
     dropout.apply_to(s.d_feed_forward.sized(d_sum.len()), d_sum, width);
     s.squares += weight_gradient(&mut s.products, d.lin2, &s.d_feed_forward, &a.activated, width, more);
     if !below_lin2 {
@@ -179,7 +179,7 @@ fn block<T: Real>(
     let d_context = s.d_context.sized(a.context.len());
     k::linear_backward_input(&mut s.products, d_context, d_sum, w.out.weight, width, false);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
-    let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention, batch.tokens_before * config.n_heads);
+    let dropout = pass.dropout(i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     let (dq, dkv) = (s.dq.sized(a.q.len()), s.dkv.sized(a.kv.len()));
     k::attention_backward(dq, dkv, d_context, &a.q, &a.kv, heads, &dropout);
     s.squares += weight_gradient(&mut s.products, d.q, dq, a.query_input(), width, more);
@@ -212,7 +212,7 @@ fn embeddings<T: Real>(
     let Pass { config, batch, accumulate: more, .. } = pass;
     let d = gradients.embeddings_mut();
     let d_sum = &mut s.d_output;
-    pass.dropout(config.dropout, 0, Site::Embeddings, batch.tokens_before).apply(d_sum, config.dim);
+    pass.dropout(0, Site::Embeddings, batch.tokens_before).apply(d_sum, config.dim);
     let gamma = weights.embeddings().norm.gamma;
     k::layer_norm_backward(d_sum, d.norm.gamma, d.norm.beta, &a.embeddings_normalized, &a.embeddings_rstd, gamma, more);
     k::embed_backward(d.words, d.positions, d_sum, &batch.ids, &batch.offsets, config.dim, more);

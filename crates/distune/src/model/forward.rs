@@ -52,7 +52,7 @@ fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T]>, pass: Pass<T
     k::embed(sum, &batch.ids, &batch.offsets, w.words, w.positions, d);
     let (output, rstd) = (a.output.sized(tokens * d), a.embeddings_rstd.sized(tokens));
     k::layer_norm(output, sum, rstd, &[], w.norm.gamma, w.norm.beta);
-    pass.dropout(config.dropout, 0, Site::Embeddings, batch.tokens_before).apply(output, d);
+    pass.dropout(0, Site::Embeddings, batch.tokens_before).apply(output, d);
 }
 
 /// `output [Q, D]` of block `i`, whose input is `a.input [T, D]`.
@@ -82,7 +82,7 @@ fn block<T: Real>(
     k::linear(p, a.q.sized(rows * d), residual, w.q.weight, w.q.bias.values());
     k::linear(p, a.kv.sized(tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias.values());
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width: d };
-    let dropout = pass.dropout(config.attention_dropout, i + 1, Site::Attention, batch.tokens_before * config.n_heads);
+    let dropout = pass.dropout(i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     k::attention(a.context.sized(rows * d), &a.q, &a.kv, heads, &dropout);
     let sum = a.attention_normalized.sized(rows * d);
     k::linear(p, sum, &a.context, w.out.weight, w.out.bias.values());
@@ -96,7 +96,7 @@ fn block<T: Real>(
     let sum = a.output_normalized.sized(rows * d);
     k::linear(p, sum, &a.activated, w.lin2.weight, w.lin2.bias.values());
     let first_row = if last { batch.sequences_before } else { batch.tokens_before };
-    pass.dropout(config.dropout, i + 1, Site::FeedForward, first_row).apply(sum, d);
+    pass.dropout(i + 1, Site::FeedForward, first_row).apply(sum, d);
     let (output, rstd) = (output.sized(rows * d), a.output_rstd.sized(rows));
     k::layer_norm(output, sum, rstd, &a.hidden, w.output_norm.gamma.values(), w.output_norm.beta.values());
 }
@@ -108,7 +108,7 @@ fn head<T: Real>(a: &mut Activations<T>, w: Head<Weight<T>>, pass: Pass<T>) {
     k::linear(&mut a.products, pooled, &a.output, w.pre_classifier.weight, w.pre_classifier.bias.values());
     k::relu(pooled);
     a.dropped.sized(a.pooled.len()).copy_from_slice(&a.pooled);
-    let dropout = pass.dropout(config.seq_classif_dropout, 0, Site::Classifier, pass.batch.sequences_before);
+    let dropout = pass.dropout(0, Site::Classifier, pass.batch.sequences_before);
     dropout.apply(&mut a.dropped, config.dim);
     let logits = a.logits.sized(a.output.len() / config.dim * config.labels.len());
     k::linear(&mut a.products, logits, &a.dropped, w.classifier.weight, w.classifier.bias.values());

@@ -7,6 +7,7 @@ mod checkpoint;
 mod config;
 mod files;
 pub mod forward;
+pub mod kept;
 mod load;
 mod names;
 mod pickle;

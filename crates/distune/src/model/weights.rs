@@ -7,10 +7,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use distune_kernels::{Adam, Update, Weight};
+use distune_kernels::{OptimizerStep, Update, Weight};
 use rayon::iter::{ParallelIterator, repeat_n};
 
 use crate::model::Config;
+use crate::model::kept::Kept;
 use crate::model::thawed::{Stage, Thawed};
 
 /// A part of the model that is frozen or thawed as one.
@@ -183,6 +184,11 @@ impl<T: Copy + Default> Parameters<T> {
         &self.table
     }
 
+    /// Whether it has values for no tensor.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
     /// The elements of a tensor.
     pub fn tensor(&self, tensor: &Tensor) -> &[T] {
         &self.data[self.ranges[tensor.index].clone()]
@@ -292,10 +298,8 @@ pub enum Weights<'a, T> {
 pub struct Waiting<'a, T> {
     /// All weights.
     pub weights: &'a mut Parameters<T>,
-    /// First moments of what trains.
-    pub first_moments: &'a mut Parameters<T>,
-    /// Second moments of what trains.
-    pub second_moments: &'a mut Parameters<T>,
+    /// What the optimizer keeps of what trains.
+    pub kept: &'a mut Kept<T>,
     /// Gradients of what trains.
     pub gradients: &'a Parameters<T>,
     /// The step.
@@ -306,7 +310,7 @@ pub struct Waiting<'a, T> {
 #[derive(Clone, Debug)]
 pub struct PendingStep {
     /// The same for all tensors.
-    pub adam: Adam,
+    pub optimizer: OptimizerStep,
     /// How fast each part moves.
     pub rates: Rates,
     /// What trains in this step.
@@ -317,10 +321,10 @@ pub struct PendingStep {
 
 impl PendingStep {
     /// The step for a tensor.
-    pub fn update<'a, T>(&self, tensor: &Tensor, [w, m, v]: [&'a mut [T]; 3], g: &'a [T]) -> Update<'a, T> {
+    pub fn update<'a, T>(&self, tensor: &Tensor, [w, m, v, average]: [&'a mut [T]; 4], g: &'a [T]) -> Update<'a, T> {
         let weight_decay = if tensor.decayed { self.rates.weight_decay } else { 0.0 };
         let step = self.number - self.rates.first_step(tensor.group) + 1;
-        Update { w, m, v, g, weight_decay, rate: self.rates.of(tensor.group), step }
+        Update { w, m, v, average, g, weight_decay, rate: self.rates.of(tensor.group), step }
     }
 }
 
@@ -387,16 +391,20 @@ impl<T: Copy + Default> Weights<'_, T> {
             Self::Waiting(waiting) => {
                 let mut rest = waiting.gradients.table.tensors_from(group);
                 let mut w = waiting.weights.taker_mut(group);
-                let (mut m, mut v) = (waiting.first_moments.taker_mut(group), waiting.second_moments.taker_mut(group));
+                let mut m = waiting.kept.first_moments.taker_mut(group);
+                let mut v = waiting.kept.second_moments.taker_mut(group);
+                let mut average = waiting.kept.average.taker_mut(group);
                 let mut g = waiting.gradients.taker(group);
                 let step = waiting.step;
                 Box::new(move |tensors| {
-                    let (w, m, v, g) = (w(tensors), m(tensors), v(tensors), g(tensors));
+                    let arrays = [w(tensors), m(tensors), v(tensors), average(tensors)];
+                    let g = g(tensors);
                     let tensor = &rest[0];
                     rest = &rest[tensors..];
                     if step.thawed.waits(tensor) {
-                        Weight::Waiting(step.update(tensor, [w, m, v], g), &step.adam)
+                        Weight::Waiting(step.update(tensor, arrays, g), &step.optimizer)
                     } else {
+                        let [w, ..] = arrays;
                         Weight::Ready(w)
                     }
                 })

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::engine::StepOptions;
 use crate::model::Config;
 use crate::model::thawed::Thawed;
 use crate::model::weights::{Group, Table, Tensor};
@@ -13,7 +14,7 @@ pub struct TrainingMemory {
     pub weights: usize,
     /// Gradients of what trains.
     pub gradients: usize,
-    /// The optimizer's two moments of what trains.
+    /// What the optimizer keeps of what trains: Adam's two moments or SGD's momentum, and the weights' average where there is one.
     pub moments: usize,
     /// What the forward pass leaves for the backward pass, and the buffers of both.
     pub activations: usize,
@@ -21,17 +22,19 @@ pub struct TrainingMemory {
 
 impl TrainingMemory {
     /// For batches of `rows` texts of `length` tokens each that are computed at once.
-    pub fn estimate(config: &Config, thawed: &Thawed, rows: usize, length: usize) -> Self {
+    pub fn estimate(config: &Config, thawed: &Thawed, options: &StepOptions, rows: usize, length: usize) -> Self {
         let table = Table::new(config);
         let float = size_of::<f32>();
         let elements = |of: &dyn Fn(&Tensor) -> bool| -> usize {
             table.tensors().iter().filter(|tensor| of(tensor)).map(|tensor| tensor.range.len()).sum()
         };
+        let [first, second] = options.optimizer.moments();
+        let kept = usize::from(first) + usize::from(second) + usize::from(options.ema_decay > 0.0);
         let activations = activations(config, thawed, rows, rows * length);
         Self {
             weights: float * table.len(),
             gradients: float * elements(&|tensor| thawed.has_gradient(tensor)),
-            moments: float * 2 * elements(&|tensor| thawed.trains(tensor)),
+            moments: float * kept * elements(&|tensor| thawed.trains(tensor)),
             activations: float * activations,
         }
     }

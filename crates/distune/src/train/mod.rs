@@ -5,6 +5,7 @@ mod class_weights;
 mod estimate;
 mod freeze;
 mod metric;
+mod plateau;
 mod recipe;
 mod recipe_file;
 mod schedule;
@@ -26,6 +27,7 @@ pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
 pub use freeze::{PartOfModel, Unfreeze, frozen_hash, parts, stages};
 pub use metric::Metric;
+pub use plateau::Plateau;
 pub use recipe::{Optimizer, Recipe};
 pub use recipe_file::RecipeFile;
 pub use schedule::{Schedule, Scheduler};
@@ -166,6 +168,7 @@ pub fn train(
             tokenizing: Some(tokenizing),
             order: Vec::new(),
             steps: Vec::new(),
+            plateau: Plateau::default(),
         };
         let outcome = training.run(engine, validation, observer);
         stop.store(true, Ordering::Relaxed);
@@ -186,6 +189,7 @@ struct Training<'a, 'scope> {
     /// The order of the rows in the epoch under way.
     order: Vec<usize>,
     steps: Vec<StepRecord>,
+    plateau: Plateau,
 }
 
 impl Training<'_, '_> {
@@ -208,6 +212,9 @@ impl Training<'_, '_> {
             let metric = recipe.metric_for_best_model;
             let better = evaluations.iter().all(|e| metric.is_better(&validation, &e.validation));
             stopped_early = stopping.stops(&validation) && self.steps.len() < total_steps;
+            if recipe.lr_scheduler_type == Scheduler::ReduceLrOnPlateau {
+                self.plateau.look(metric.of(&validation), recipe);
+            }
             let (step, epoch) = (self.steps.len(), self.steps.last().map_or(0.0, |step| step.epoch));
             let record = EvaluationRecord { epoch, step, train_loss, seconds, validation, best: better };
             if better && step < total_steps {
@@ -244,7 +251,8 @@ impl Training<'_, '_> {
                 let when = format!("after step {} of {}", self.steps.len(), schedule.total_steps);
                 return Err(Error::Interrupted { when, kept: "nothing was written".into() });
             }
-            let (step, learning_rate) = (self.steps.len() + 1, schedule.learning_rate(self.steps.len()));
+            let step = self.steps.len() + 1;
+            let learning_rate = schedule.learning_rate(self.steps.len()) * self.plateau.scale();
             let (epoch, step_of_epoch) = (self.steps.len() / steps_per_epoch, self.steps.len() % steps_per_epoch);
             if step_of_epoch == 0 {
                 self.order = shuffled(rows, recipe.seed, epoch + 1);
@@ -261,7 +269,7 @@ impl Training<'_, '_> {
             self.steps.push(record);
             let end_of_epoch = step_of_epoch + 1 == steps_per_epoch;
             self.tell_lengths(observer, end_of_epoch);
-            let judge = if recipe.eval_steps == 0 { end_of_epoch } else { step % recipe.eval_steps == 0 };
+            let judge = if recipe.eval_steps == 0 { end_of_epoch } else { step.is_multiple_of(recipe.eval_steps) };
             if judge || step == schedule.total_steps {
                 return Ok(loss_sum / rows_seen as f64);
             }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Batch, SelectOn};
 use crate::engine::StepOptions;
+use crate::model::activations::DropoutRates;
 use crate::model::thawed::Thawed;
 use crate::model::weights::{Group, Table};
 use crate::train::freeze::parts_downwards;
@@ -22,6 +23,14 @@ pub enum Optimizer {
     /// Plain Adam; weight decay is an L2 penalty.
     #[serde(rename = "adam")]
     Adam,
+    /// Stochastic gradient descent; weight decay is an L2 penalty. It wants a far higher learning rate than Adam.
+    #[serde(rename = "sgd")]
+    Sgd,
+}
+
+impl Optimizer {
+    /// All of them, with their names.
+    pub const NAMES: [(&'static str, Self); 3] = [("adamw", Self::AdamW), ("adam", Self::Adam), ("sgd", Self::Sgd)];
 }
 
 /// Settings of a training, under the names of Transformers' `TrainingArguments` where one exists.
@@ -58,26 +67,48 @@ pub struct Recipe {
     pub lr_scheduler_type: Scheduler,
     /// Power of a polynomial schedule.
     pub lr_power: f64,
+    /// Of a schedule that reduces on plateaus: what the learning rate is multiplied by.
+    pub lr_factor: f64,
+    /// And after how many evaluations without progress: after one more than this.
+    pub lr_patience: usize,
     /// Steps of linear warmup; below 1, a share of all steps.
     pub warmup_steps: f64,
     /// Weight decay, on everything but biases and layer norms.
     pub weight_decay: f64,
     /// Which optimizer.
     pub optim: Optimizer,
-    /// Decay rate of the first moment.
+    /// Of SGD: what the sum of the gradients of the steps before is multiplied by.
+    pub momentum: f64,
+    /// Decay rate of Adam's first moment.
     pub adam_beta1: f64,
-    /// Decay rate of the second moment.
+    /// Decay rate of Adam's second moment.
     pub adam_beta2: f64,
     /// Added to the square root of the second moment.
     pub adam_epsilon: f64,
+    /// Decay of an exponential moving average of the weights, lower in the first steps: in step t at most (1 + t) / (10 + t). What
+    /// is evaluated, selected and saved is the average. 0 for none.
+    pub ema_decay: f64,
     /// Limit of the global gradient norm; 0 for none.
     pub max_grad_norm: f64,
     /// Label smoothing.
     pub label_smoothing_factor: f64,
+    /// Strength of the focal loss, which counts a row the less, the more certain the model is of its class; 0 for none. With label
+    /// smoothing, each class's part of the target is weighed by that class's own probability; R-Drop's part of the loss is not.
+    pub focal_gamma: f64,
     /// Weights of the classes in the loss.
     pub class_weights: ClassWeights,
     /// Strength of R-Drop; 0 for none. With it, each text goes through the model twice in a step.
     pub r_drop: f64,
+    /// Dropout after the embeddings and the feed-forward networks while training; without it, the model's own. The saved
+    /// `config.json` keeps that in any case, as do the next two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// Dropout on the attention weights while training; without it, the model's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_dropout: Option<f64>,
+    /// Dropout before the classifier while training; without it, the model's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq_classif_dropout: Option<f64>,
     /// What the learning rate shrinks by from each block to the one below it; the embeddings lie below the first.
     pub layer_decay: f64,
     /// Longest text in tokens, `[CLS]` and `[SEP]` included; longer ones are truncated.
@@ -113,16 +144,24 @@ impl Default for Recipe {
             head_learning_rate: None,
             lr_scheduler_type: Scheduler::Linear,
             lr_power: 1.0,
+            lr_factor: 0.1,
+            lr_patience: 10,
             warmup_steps: 0.0,
             weight_decay: 0.0,
             optim: Optimizer::AdamW,
+            momentum: 0.0,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
             adam_epsilon: 1e-8,
+            ema_decay: 0.0,
             max_grad_norm: 1.0,
             label_smoothing_factor: 0.0,
+            focal_gamma: 0.0,
             class_weights: ClassWeights::None,
             r_drop: 0.0,
+            dropout: None,
+            attention_dropout: None,
+            seq_classif_dropout: None,
             layer_decay: 1.0,
             max_seq_length: 128,
             select_on: SelectOn::Auto,
@@ -167,6 +206,9 @@ impl Recipe {
         let number = |key: &'static str, good: bool, expected: &str, found: f64| {
             (key, good, expected.to_owned(), found.to_string())
         };
+        let probability = |key: &'static str, found: Option<f64>| {
+            number(key, found.is_none_or(below_1), "0 or more and below 1", found.unwrap_or_default())
+        };
         let checks = [
             at_least("num_train_epochs", 1, self.num_train_epochs),
             at_least("per_device_train_batch_size", 1, self.per_device_train_batch_size),
@@ -187,17 +229,20 @@ impl Recipe {
             ),
             number("learning_rate", positive(self.learning_rate), "a number above 0", self.learning_rate),
             number("head_learning_rate", positive(self.head_rate()), "a number above 0", self.head_rate()),
+            number("lr_power", positive(self.lr_power), "a number above 0", self.lr_power),
             number(
-                "lr_power",
-                positive(self.lr_power) && (self.lr_power == 1.0 || self.lr_scheduler_type == Scheduler::Polynomial),
-                "a number above 0, and 1 unless lr_scheduler_type is polynomial",
-                self.lr_power,
+                "lr_factor",
+                self.lr_factor > 0.0 && below_1(self.lr_factor),
+                "a number above 0 and below 1",
+                self.lr_factor,
             ),
             number("warmup_steps", not_negative(self.warmup_steps), "0 or more", self.warmup_steps),
             number("weight_decay", not_negative(self.weight_decay), "0 or more", self.weight_decay),
+            number("momentum", below_1(self.momentum), "0 or more and below 1", self.momentum),
             number("adam_beta1", below_1(self.adam_beta1), "0 or more and below 1", self.adam_beta1),
             number("adam_beta2", below_1(self.adam_beta2), "0 or more and below 1", self.adam_beta2),
             number("adam_epsilon", positive(self.adam_epsilon), "a number above 0", self.adam_epsilon),
+            number("ema_decay", below_1(self.ema_decay), "0 or more and below 1", self.ema_decay),
             number("max_grad_norm", not_negative(self.max_grad_norm), "0 or more", self.max_grad_norm),
             number(
                 "label_smoothing_factor",
@@ -205,6 +250,10 @@ impl Recipe {
                 "0 or more and below 1",
                 self.label_smoothing_factor,
             ),
+            number("focal_gamma", not_negative(self.focal_gamma), "0 or more", self.focal_gamma),
+            probability("dropout", self.dropout),
+            probability("attention_dropout", self.attention_dropout),
+            probability("seq_classif_dropout", self.seq_classif_dropout),
             number("r_drop", not_negative(self.r_drop), "0 or more", self.r_drop),
             number(
                 "layer_decay",
@@ -215,8 +264,30 @@ impl Recipe {
         ];
         match checks.into_iter().find(|(_, good, ..)| !good) {
             Some((key, _, expected, found)) => Err(Error::value("recipe", key, expected, found)),
-            None => Ok(()),
+            None => self.check_of_use(),
         }
+    }
+
+    /// Refuses settings that would silently do nothing: those of another optimizer or schedule.
+    fn check_of_use(&self) -> Result<()> {
+        let default = Self::default();
+        let (sgd, plateau) = (self.optim == Optimizer::Sgd, self.lr_scheduler_type == Scheduler::ReduceLrOnPlateau);
+        let polynomial = self.lr_scheduler_type == Scheduler::Polynomial;
+        let (of_adam, of_plateaus) = ("optim is adamw or adam", "lr_scheduler_type is reduce_lr_on_plateau");
+        for (key, used, when, idle, found) in [
+            ("lr_power", polynomial, "lr_scheduler_type is polynomial", default.lr_power, self.lr_power),
+            ("lr_factor", plateau, of_plateaus, default.lr_factor, self.lr_factor),
+            ("lr_patience", plateau, of_plateaus, default.lr_patience as f64, self.lr_patience as f64),
+            ("momentum", sgd, "optim is sgd", default.momentum, self.momentum),
+            ("adam_beta1", !sgd, of_adam, default.adam_beta1, self.adam_beta1),
+            ("adam_beta2", !sgd, of_adam, default.adam_beta2, self.adam_beta2),
+            ("adam_epsilon", !sgd, of_adam, default.adam_epsilon, self.adam_epsilon),
+        ] {
+            if !used && found != idle {
+                return Err(Error::value("recipe", key, format!("{idle} unless {when}"), found));
+            }
+        }
+        Ok(())
     }
 
     /// The tensors of a model that train.
@@ -297,18 +368,33 @@ impl Recipe {
         }
     }
 
+    /// The optimizer with its constants.
+    fn optimizer(&self) -> distune_kernels::Optimizer {
+        let adam = |decay| distune_kernels::Optimizer::Adam {
+            beta1: self.adam_beta1,
+            beta2: self.adam_beta2,
+            epsilon: self.adam_epsilon,
+            decay,
+        };
+        match self.optim {
+            Optimizer::AdamW => adam(Decay::Decoupled),
+            Optimizer::Adam => adam(Decay::Penalty),
+            Optimizer::Sgd => distune_kernels::Optimizer::Sgd { momentum: self.momentum },
+        }
+    }
+
     /// What an engine needs of it, but for class weights and the stages of gradual unfreezing, which only the rows can tell.
     pub fn step_options(&self) -> StepOptions {
         StepOptions {
             seed: self.seed,
-            beta1: self.adam_beta1,
-            beta2: self.adam_beta2,
-            epsilon: self.adam_epsilon,
-            weight_decay: self.weight_decay,
-            decay: match self.optim {
-                Optimizer::AdamW => Decay::Decoupled,
-                Optimizer::Adam => Decay::Penalty,
+            dropout: DropoutRates {
+                hidden: self.dropout,
+                attention: self.attention_dropout,
+                classifier: self.seq_classif_dropout,
             },
+            optimizer: self.optimizer(),
+            weight_decay: self.weight_decay,
+            ema_decay: self.ema_decay,
             max_grad_norm: self.max_grad_norm,
             layer_decay: self.layer_decay,
             head_rate: self.head_rate() / self.learning_rate,
@@ -316,6 +402,7 @@ impl Recipe {
             loss: LossOptions {
                 class_weights: Vec::new(),
                 label_smoothing: self.label_smoothing_factor,
+                focal_gamma: self.focal_gamma,
                 r_drop: self.r_drop,
             },
         }
@@ -328,16 +415,17 @@ mod tests {
     use super::*;
 
     /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
-    /// `max_batch_tokens`, `class_weights`, `lr_power`, `r_drop`, `layer_decay`, `gradual_unfreezing`, `reinit_blocks`, `select_on`,
-    /// `eval_steps` (0 for epochs) and the keys of early stopping are ours.
+    /// `max_batch_tokens`, `class_weights`, `lr_power`, `focal_gamma`, `r_drop`, `ema_decay`, `layer_decay`, `gradual_unfreezing`,
+    /// `reinit_blocks`, `select_on`, `eval_steps` (0 for epochs) and the keys of early stopping are ours. `lr_factor` and `lr_patience`
+    /// are those of PyTorch's `ReduceLROnPlateau`, `momentum` that of its `SGD`. The dropouts are the model's own, and not written.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
         let theirs = serde_json::json!({
             "unfreeze": "all", "gradual_unfreezing": false, "reinit_blocks": 0, "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
-            "lr_scheduler_type": "linear", "lr_power": 1.0, "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "adam_beta1": 0.9, "adam_beta2": 0.999,
-            "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "class_weights": "none",
+            "lr_scheduler_type": "linear", "lr_power": 1.0, "lr_factor": 0.1, "lr_patience": 10, "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "momentum": 0.0, "adam_beta1": 0.9, "adam_beta2": 0.999,
+            "adam_epsilon": 1e-8, "ema_decay": 0.0, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "focal_gamma": 0.0, "class_weights": "none",
             "r_drop": 0.0, "layer_decay": 1.0, "max_seq_length": 128, "select_on": "auto", "max_steps": -1, "eval_steps": 0,
             "metric_for_best_model": "loss", "early_stopping_patience": 0, "early_stopping_threshold": 0.0, "seed": 42,
         });

@@ -114,12 +114,18 @@ impl RecipeFile {
     }
 
     /// All keys that a file may have.
-    fn keys() -> Vec<String> {
+    pub fn keys() -> Vec<String> {
         let some = || Some(String::new());
         let columns =
             Columns { text: some(), label: some(), pair: some(), group: some(), skip_bad: true, ..Columns::default() };
         let (model, precision, data) = (some(), some(), vec![String::new()]);
-        let recipe = Recipe { head_learning_rate: Some(1.0), ..Recipe::default() };
+        let recipe = Recipe {
+            head_learning_rate: Some(1.0),
+            dropout: Some(0.0),
+            attention_dropout: Some(0.0),
+            seq_classif_dropout: Some(0.0),
+            ..Recipe::default()
+        };
         let all = Self { model, data, precision, new_head: true, columns, recipe };
         Table::try_from(all).map(|table| table.keys().cloned().collect()).unwrap_or_default()
     }
@@ -200,6 +206,7 @@ mod tests {
             optim: Optimizer::Adam,
             class_weights: ClassWeights::Named([("x y".to_owned(), 0.5), ("z".to_owned(), 2.0)].into()),
             select_on: SelectOn::Dev,
+            attention_dropout: Some(0.25),
             seed: (1 << 62) + 1,
             ..Recipe::default()
         };

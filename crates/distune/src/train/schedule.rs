@@ -28,17 +28,21 @@ pub enum Scheduler {
     /// Half a cosine up from a 25th of the peak, and half a cosine down to nearly nothing (Smith and Topin 2018, as PyTorch's
     /// `OneCycleLR`). It rises over the warmup steps, or over 30 % of all steps if there are none.
     OneCycle,
+    /// The peak, and less and less of it when the validation rows no longer improve ([`super::Plateau`]). The warmup is ours:
+    /// Transformers has none here.
+    ReduceLrOnPlateau,
 }
 
 impl Scheduler {
     /// All of them, with their names.
-    pub const NAMES: [(&'static str, Self); 6] = [
+    pub const NAMES: [(&'static str, Self); 7] = [
         ("linear", Self::Linear),
         ("cosine", Self::Cosine),
         ("polynomial", Self::Polynomial),
         ("constant", Self::Constant),
         ("constant_with_warmup", Self::ConstantWithWarmup),
         ("one_cycle", Self::OneCycle),
+        ("reduce_lr_on_plateau", Self::ReduceLrOnPlateau),
     ];
 }
 
@@ -69,7 +73,7 @@ impl Schedule {
             Scheduler::Constant => self.peak,
             Scheduler::OneCycle => self.one_cycle(step),
             _ if step < self.warmup_steps => self.peak * (step as f64 / self.warmup_steps as f64),
-            Scheduler::ConstantWithWarmup => self.peak,
+            Scheduler::ConstantWithWarmup | Scheduler::ReduceLrOnPlateau => self.peak,
             Scheduler::Linear => self.peak * self.left(step),
             Scheduler::Cosine => {
                 self.peak * (0.5 * (1.0 + (std::f64::consts::PI * (1.0 - self.left(step))).cos())).max(0.0)

@@ -5,10 +5,15 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use distune::data::Batch;
+use distune::model::activations::{DropoutRates, StepDropout};
 use distune::model::weights::{Group, Parameters, Table};
 use distune::model::{Config, Model, ModelFiles};
 use safetensors::SafeTensors;
 use serde_json::Value;
+
+/// The model's own dropout, in some step.
+pub const DROPOUT: StepDropout =
+    StepDropout { seed: 5, step: 9, rates: DropoutRates { hidden: None, attention: None, classifier: None } };
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

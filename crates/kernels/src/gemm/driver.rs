@@ -10,7 +10,7 @@ use super::pack::{Left, LeftWords, Panel, Right};
 use super::tile::{Block, ROWS, Tile};
 use super::{Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};
-use crate::optimizer::{Adam, AdamStep, Update, adam_step};
+use crate::optimizer::{Factors, OptimizerStep, Update, optimizer_step};
 use crate::profile::{Operation, within};
 
 /// Tasks that each thread should get: they come out even, and one thread may be slower.
@@ -109,7 +109,7 @@ pub(crate) fn multiply_updating(
     c: &mut [f32],
     a: Matrix,
     update: Update<f32>,
-    adam: &Adam,
+    step: &OptimizerStep,
     precision: Precision,
     epilogue: Epilogue,
 ) {
@@ -117,18 +117,18 @@ pub(crate) fn multiply_updating(
     let n = update.w.len() / k;
     // with few panels the tasks come out less even, which costs less than another way through the memory
     if blocks([m, n], 2) > 1 {
-        let Update { w, m, v, g, .. } = update;
-        adam_step(vec![Update { w: &mut *w, m, v, g, ..update }], adam);
+        let Update { w, m, v, average, g, .. } = update;
+        optimizer_step(vec![Update { w: &mut *w, m, v, average, g, ..update }], step);
         return multiply(buffers, c, a, Matrix::new(w, [n, k]).transposed(), precision, epilogue);
     }
     let product = Product::new(Kernel::best(precision), isa(), &mut buffers.left, [c, &mut []], a, [k, n], epilogue);
-    let step = AdamStep::new(adam, &update);
+    let factors = Factors::new(step, &update);
     let least = product.least_tasks(product.panels());
     let panels = update.split(Panel::COLUMNS * k).enumerate().with_min_len(least).with_max_len(least);
     panels.for_each(|(panel, part)| {
-        let Update { w, m, v, g, .. } = part;
+        let Update { w, m, v, average, g, .. } = part;
         within(Operation::Optimizer, Operation::Linear, || {
-            step.make(Update { w: &mut *w, m, v, g, ..part });
+            factors.make(Update { w: &mut *w, m, v, average, g, ..part });
         });
         let rows = Matrix::new(w, [w.len() / k, k]);
         // SAFETY: no other task has this panel.

@@ -15,6 +15,8 @@ pub enum Operation {
     LinearBackwardInput,
     /// `dw = dyᵀ · x`, and the column sums for the bias.
     LinearBackwardWeight,
+    /// What low-rank adapters add to linear layers, both ways.
+    LowRank,
     /// Scores, softmax, dropout and context.
     Attention,
     /// Backward of attention.
@@ -39,10 +41,11 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Linear,
         Self::LinearBackwardInput,
         Self::LinearBackwardWeight,
+        Self::LowRank,
         Self::Attention,
         Self::AttentionBackward,
         Self::LayerNorm,
@@ -61,6 +64,7 @@ impl Operation {
             Self::Linear => "linear",
             Self::LinearBackwardInput => "linear backward, input",
             Self::LinearBackwardWeight => "linear backward, weight",
+            Self::LowRank => "low-rank adapters",
             Self::Attention => "attention",
             Self::AttentionBackward => "attention backward",
             Self::LayerNorm => "layer norm",

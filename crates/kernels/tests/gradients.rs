@@ -73,6 +73,36 @@ fn linear_layers() {
     }
 }
 
+/// What a low-rank adapter adds to the left or right half of a layer's columns.
+#[test]
+fn low_rank_adapters() {
+    for [m, n, k, rank] in [[1, 1, 1, 1], [3, 5, 7, 2], [63, 64, 3, 3], [65, 50, 32, 16], [2, 100, 9, 17]] {
+        let (x, a, b, r) = (random(m * k, 1), random(rank * k, 2), random(rank * n, 3), random(m * 2 * n, 4));
+        let (input, scale, y) = (Columns::all(k), 0.7, random(m * 2 * n, 5));
+        for half in [0, 1] {
+            let output = Columns::half(n, half);
+            let forward = |x: &[f64], a: &[f64], b: &[f64]| {
+                let (mut p, mut y) = (vec![f64::NAN; m * low_rank_width(rank)], y.clone());
+                low_rank_down(&mut p, x, input, a, scale);
+                low_rank_up(&mut y, output, &p, b);
+                (p, dot(&y, &r))
+            };
+            let (p, mut q) = (forward(&x, &a, &b).0, vec![f64::NAN; m * low_rank_width(rank)]);
+            let (mut da, mut db, mut dx) = (vec![f64::NAN; rank * k], vec![f64::NAN; rank * n], vec![0.0; m * k]);
+            low_rank_gradient(&mut db, &p, &r, output, false);
+            low_rank_down(&mut q, &r, output, &b, scale);
+            low_rank_gradient(&mut da, &q, &x, input, false);
+            low_rank_up(&mut dx, input, &q, &a);
+            check("dA", &da, &a, |a| forward(&x, a, &b).1);
+            check("dB", &db, &b, |b| forward(&x, &a, b).1);
+            check("dx", &dx, &x, |x| forward(x, &a, &b).1);
+            let mut twice = da.clone();
+            low_rank_gradient(&mut twice, &q, &x, input, true);
+            assert!(twice.iter().zip(&da).all(|(t, d)| (t - 2.0 * d).abs() < 1e-12), "accumulates");
+        }
+    }
+}
+
 #[test]
 fn gelu_and_relu() {
     let (x, r) = (random(100, 1).iter().map(|x| 4.0 * x).collect::<Vec<_>>(), random(100, 2));

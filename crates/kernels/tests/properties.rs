@@ -43,6 +43,33 @@ proptest! {
         }
     }
 
+    /// In f32, with whole vectors of columns and without.
+    #[test]
+    fn low_rank_products(m in 0_usize..100, width in 1_usize..150, rank in 1_usize..40, half in 0_usize..2) {
+        let (x, u, columns) = (numbers(m * 2 * width, 1), numbers(rank * width, 2), Columns::half(width, half));
+        let part: Vec<f32> = x.chunks_exact(2 * width).flat_map(|row| row[half * width..][..width].to_vec()).collect();
+        let mut p = vec![f32::NAN; m * low_rank_width(rank)];
+        low_rank_down(&mut p, &x, columns, &u, 0.5);
+        let want = naive_linear([m, rank, width], &part, &u, &vec![0.0; rank]);
+        for (p, want) in p.chunks_exact(low_rank_width(rank)).zip(want.chunks_exact(rank)) {
+            // sums of up to 150 rounded terms below 1
+            prop_assert!(p.iter().zip(want).all(|(p, want)| (f64::from(*p) - 0.5 * want).abs() < 1e-4));
+            prop_assert!(p[rank..].iter().all(|p| *p == 0.0));
+        }
+        let mut y = x.clone();
+        low_rank_up(&mut y, columns, &p, &u);
+        for (t, (y, x)) in y.chunks_exact(2 * width).zip(x.chunks_exact(2 * width)).enumerate() {
+            let p = &p[t * low_rank_width(rank)..][..rank];
+            for (c, (y, x)) in y.iter().zip(x).enumerate() {
+                let inside = (half * width..(half + 1) * width).contains(&c);
+                let added = |c: usize| (0..rank).map(|j| f64::from(p[j]) * f64::from(u[j * width + c])).sum::<f64>();
+                let want = f64::from(*x) + if inside { added(c - half * width) } else { 0.0 };
+                // up to 40 products of numbers below 75
+                prop_assert!((f64::from(*y) - want).abs() < 1e-3, "{t}, {c}: {y}, not {want}");
+            }
+        }
+    }
+
     #[test]
     fn attention_is_a_softmax_mean(lengths in prop::collection::vec(1_usize..80, 1..5), count in 1_usize..4, head in 1_usize..40) {
         let keys: Vec<usize> = (0..=lengths.len()).map(|b| lengths[..b].iter().sum()).collect();
@@ -96,8 +123,12 @@ fn same_bits_at_every_thread_count() {
             linear_backward_input(&mut p, &mut dx, &y, &w, n, false);
             linear_backward_weight(&mut p, [&mut dw, &mut db], &y, &x, n, false);
             let norm = gradient_norm(&[&dw, &db], 0.0);
+            let (mut down, mut gradient) = (vec![0.0; m * low_rank_width(8)], vec![0.0; 8 * k]);
+            low_rank_down(&mut down, &x, Columns::all(k), &w[..8 * k], 0.5);
+            low_rank_gradient(&mut gradient, &down, &x, Columns::all(k), false);
+            low_rank_up(&mut dx, Columns::all(k), &down, &w[..8 * k]);
             let mut out = bits(&y);
-            [dx, dw, db].iter().for_each(|part| out.extend(bits(part)));
+            [dx, dw, db, down, gradient].iter().for_each(|part| out.extend(bits(part)));
             (out, norm.to_bits())
         })
     };

@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::columns::ColumnArgs;
 use crate::output::{line, note, thousands};
 use crate::progress::Progress;
+use crate::train::lora::LoraArgs;
 use crate::{Common, memory, sources, stop};
 
 /// Steps before the first that counts.
@@ -43,6 +44,8 @@ pub(crate) struct BenchArgs {
     /// What trains, as `distune train` takes it [default: all blocks, embeddings frozen]
     #[arg(long, value_name = "PART")]
     unfreeze: Option<Unfreeze>,
+    #[command(flatten)]
+    lora: LoraArgs,
     /// Rows of a step
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_1)]
     batch_size: usize,
@@ -85,11 +88,12 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
         (Model::load_with_new_head(&files, &LabelMap::of_model(&config), 0)?, files)
     };
     let unfreeze = args.unfreeze.clone().unwrap_or(Unfreeze::blocks(model.config.n_layers));
-    let recipe = Recipe { unfreeze: unfreeze.clone(), ..Recipe::recommended() };
+    let recipe = args.lora.over(Recipe { unfreeze: unfreeze.clone(), ..Recipe::recommended() })?;
     let longest = args.length.or(args.max_length);
     let longest = longest.unwrap_or(recipe.max_seq_length.min(model.config.max_position_embeddings));
     let recipe = Recipe { max_seq_length: longest, per_device_train_batch_size: args.batch_size, ..recipe };
     recipe.check()?;
+    let model = recipe.adapt(model)?;
     let thawed = recipe.thawed(model.weights.table())?;
     let tokenizer = sources::tokenizer(&files, &model.config, Some(longest))?;
 

@@ -1,5 +1,6 @@
 //! `distune train`: from named model and data to a run directory, with a report.
 
+pub(crate) mod lora;
 mod recipe;
 mod report;
 
@@ -17,7 +18,7 @@ use distune::train::{CacheLimits, RecipeFile, Storage, frozen_hash, parts};
 use distune::{Error, Result};
 
 use self::recipe::RecipeArgs;
-use self::report::{Watcher, report, show_parts};
+use self::report::{Watcher, adapters, report, show_parts};
 use crate::columns::ColumnArgs;
 use crate::output::{note, thousands};
 use crate::{Common, memory, sources, stop};
@@ -98,7 +99,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     splits.notes.iter().for_each(|text| note(common, text));
     problems.iter().for_each(|text| note(common, text));
 
-    let (mut model, labels) = model_for(&settings, &files, &config, &splits, common)?;
+    let (model, labels) = model_for(&settings, &files, &config, &splits, common)?;
     files.forget_weights();
     let (Some(train), Some(validation)) = (splits.train, splits.validation) else {
         bail!(no_validation(Path::new(&data_names[0])));
@@ -125,11 +126,15 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     }
 
     note(common, format!("Linear layers in {}, {} threads.", precision, rayon::current_num_threads()));
+    let mut model = recipe.adapt(model)?;
     let table = model.weights.table().clone();
     let thawed = recipe.thawed(&table)?;
     if recipe.reinit_blocks > 0 {
         model.reinitialise_blocks(recipe.reinit_blocks, recipe.seed);
         note(common, format!("Blocks that start anew, with random weights: the last {}.", recipe.reinit_blocks));
+    }
+    if let Some(lora) = table.lora() {
+        note(common, adapters(lora));
     }
     show_parts(common, &parts(&table, &thawed, recipe.gradual_unfreezing))?;
     let before = frozen_hash(&model.weights, &thawed);
@@ -143,14 +148,20 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let storage = Storage { directory: directory.path().to_owned(), cache };
     let mut watcher = Watcher::new(common, tokenizer.max_length());
     let outcome = distune::train::train(&mut engine, &train, &validation, recipe, &storage, &mut watcher)?;
-    let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;
-    watcher.progress.finish();
-
-    let model = engine.into_model();
+    let mut model = engine.into_model();
     let after = frozen_hash(&model.weights, &thawed);
     if before != after {
         bail!("frozen tensors changed during training (SHA-256 {before} before, {after} after): please report this");
     }
+    if table.lora().is_some() {
+        model = model.merged();
+        note(common, "The adapters have become part of the weights.");
+    }
+    // of the weights that are saved
+    let mut engine = Cpu::new(model, precision);
+    let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;
+    watcher.progress.finish();
+    let model = engine.into_model();
     let run = Run {
         model: &model,
         tokenizer: &files.tokenizer,

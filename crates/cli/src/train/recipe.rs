@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 use distune::Result;
 use distune::data::SelectOn;
 use distune::model::Config;
-use distune::model::weights::Table;
 use distune::train::{ClassWeights, Metric, Optimizer, Recipe, Scheduler, Unfreeze};
+
+use super::lora::LoraArgs;
 
 /// Changes to the recipe of a file, or else to the recommended one.
 #[derive(Args, Debug)]
@@ -25,6 +26,8 @@ pub(super) struct RecipeArgs {
     /// Let the last N blocks start anew, with random weights [default: 0]
     #[arg(long, value_name = "N")]
     reinit_blocks: Option<usize>,
+    #[command(flatten)]
+    lora: LoraArgs,
     /// Run frozen blocks in every epoch, with dropout, instead of keeping what they put out
     #[arg(long)]
     no_cache: bool,
@@ -155,7 +158,7 @@ impl From<SelectOnChoice> for SelectOn {
 }
 
 /// The value of a name in a list of all.
-fn named<T: Copy>(all: &[(&str, T)], name: &str) -> Result<T, String> {
+pub(super) fn named<T: Copy>(all: &[(&str, T)], name: &str) -> Result<T, String> {
     let names: Vec<&str> = all.iter().map(|(known, _)| *known).collect();
     let found = all.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     found.ok_or_else(|| format!("expected {}", names.join(", ")))
@@ -179,7 +182,7 @@ impl RecipeArgs {
         if self.max_length.is_none() {
             recipe.max_seq_length = recipe.max_seq_length.min(config.max_position_embeddings);
         }
-        recipe.thawed(&Arc::new(Table::new(config))).map(drop)
+        recipe.thawed(&recipe.table(config)?).map(drop)
     }
 
     /// What the options say, and for the rest what `r` says.
@@ -225,6 +228,7 @@ impl RecipeArgs {
             early_stopping_threshold: self.early_stopping_threshold.unwrap_or(r.early_stopping_threshold),
             seed: self.seed.unwrap_or(r.seed),
         };
+        let recipe = self.lora.over(recipe)?;
         recipe.check()?;
         Ok(recipe)
     }

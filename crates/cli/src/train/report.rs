@@ -5,6 +5,7 @@ use std::path::Path;
 use bytesize::ByteSize;
 use distune::data::Lengths;
 use distune::eval::{Evaluation, Metrics, table};
+use distune::model::lora::Lora;
 use distune::run::evaluation_results;
 use distune::train::{CacheReport, EvaluationRecord, Observer, Outcome, PartOfModel, StepRecord};
 use serde_json::{Value, json};
@@ -31,6 +32,17 @@ pub(super) fn show_parts(common: &Common, parts: &[PartOfModel]) -> std::io::Res
     let (all, trained) = parts.iter().fold((0, 0), |(all, trained), p| (all + p.parameters, trained + p.trained));
     note(common, format!("{:<10} {:>12}  of {} parameters train", "all", thousands(trained), thousands(all)));
     Ok(())
+}
+
+/// Where adapters sit.
+pub(super) fn adapters(lora: &Lora) -> String {
+    let layers = lora.layers.iter().flatten().filter(|has| **has).count();
+    let blocks = lora.layers.iter().filter(|layers| layers.contains(&true)).count();
+    format!(
+        "Adapters of rank {} (LoRA) beside {layers} linear layers of {blocks} blocks. They and the head train; everything else stays \
+         frozen, also embeddings, biases and layer norms.",
+        lora.rank
+    )
 }
 
 /// Shows a training's progress.
@@ -165,7 +177,7 @@ pub(super) fn report(
         line(cache_line(cache))?;
     }
     if let Some(hash) = frozen {
-        line(format!("Frozen tensors did not change (SHA-256 {hash:.16})."))?;
+        line(format!("Frozen tensors did not change in training (SHA-256 {hash:.16})."))?;
     }
     for (_, name, evaluation) in judged {
         line(format!("\n{name}: {}, loss {:.4}", score(&evaluation.metrics), evaluation.loss))?;

@@ -7,6 +7,7 @@ use rayon::iter::{ParallelExtend, repeat_n};
 
 use crate::data::Batch;
 use crate::model::Config;
+use crate::model::lora::Projections;
 use crate::model::thawed::Thawed;
 
 /// Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
@@ -104,6 +105,8 @@ pub struct BlockActivations<T> {
     pub output_normalized: Buffer<T>,
     /// `[Q]`
     pub output_rstd: Buffer<T>,
+    /// What adapters make of their inputs.
+    pub projections: Projections<T>,
 }
 
 impl<T> BlockActivations<T> {

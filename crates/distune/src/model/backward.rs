@@ -8,6 +8,7 @@ use distune_kernels as k;
 use distune_kernels::{Heads, Precision, Products, Real, Site};
 
 use crate::model::activations::{Activations, BlockActivations, Buffer, Pass};
+use crate::model::lora::{AdaptersBackward, Layer, Projections};
 use crate::model::weights::{Block, Group, Head, Linear, Norm, Parameters};
 
 /// Buffers of a backward pass, reused from step to step.
@@ -20,6 +21,8 @@ pub struct Scratch<T> {
     d_context: Buffer<T>,
     dq: Buffer<T>,
     dkv: Buffer<T>,
+    /// What a block's adapters make of gradients.
+    projections: Projections<T>,
     /// The sum of the squares of the gradients of all tensors that wait for their step (`Thawed::waits`).
     pub squares: f64,
     products: Products,
@@ -121,11 +124,14 @@ fn block<T: Real>(
     let Pass { config, batch, accumulate: more, .. } = pass;
     let (width, f) = (config.dim, config.hidden_dim);
     // what lies below each of these parts, and is still to be computed
-    let below_out = wanted.input || !d.q.is_frozen() || !d.kv.is_frozen();
-    let below_attention_norm = below_out || !d.out.is_frozen();
+    let trains = |linear: &Linear<&mut [T]>, layers: &[Layer]| !linear.is_frozen() || d.adapters.any(layers);
+    let below_out = wanted.input || trains(&d.q, &[Layer::Query]) || trains(&d.kv, &[Layer::Key, Layer::Value]);
+    let below_attention_norm = below_out || trains(&d.out, &[Layer::Out]);
     let below_lin1 = below_attention_norm || !d.attention_norm.is_frozen();
-    let below_lin2 = below_lin1 || !d.lin1.is_frozen();
-    let below_output_norm = below_lin2 || !d.lin2.is_frozen();
+    let below_lin2 = below_lin1 || trains(&d.lin1, &[Layer::Lin1]);
+    let below_output_norm = below_lin2 || trains(&d.lin2, &[Layer::Lin2]);
+    let mut adapters =
+        AdaptersBackward::new(w.adapters, d.adapters, (&a.projections, &mut s.projections), more);
 
     // feed-forward network: `d_sum` is the gradient of both parts of each residual sum
     let d_sum = &mut s.d_output;
@@ -146,17 +152,21 @@ fn block<T: Real>(
     let dropout = pass.dropout(i + 1, Site::FeedForward, first_row);
     dropout.apply_to(s.d_feed_forward.sized(d_sum.len()), d_sum, width);
     s.squares += weight_gradient(&mut s.products, d.lin2, &s.d_feed_forward, &a.activated, width, more);
+    adapters.weights(Layer::Lin2, &s.d_feed_forward, &a.activated);
     if !below_lin2 {
         return;
     }
     let d_lin1 = s.d_activated.sized(a.activated.len());
     k::linear_backward_input(&mut s.products, d_lin1, &s.d_feed_forward, w.lin2.weight, width, false);
+    adapters.input(Layer::Lin2, d_lin1);
     k::gelu_backward(d_lin1, &a.gelu_slope);
     s.squares += weight_gradient(&mut s.products, d.lin1, d_lin1, &a.hidden, f, more);
+    adapters.weights(Layer::Lin1, d_lin1, &a.hidden);
     if !below_lin1 {
         return;
     }
     k::linear_backward_input(&mut s.products, d_sum, d_lin1, w.lin1.weight, f, true);
+    adapters.input(Layer::Lin1, d_sum);
 
     // attention
     let norm = d.attention_norm;
@@ -173,29 +183,39 @@ fn block<T: Real>(
         return;
     }
     s.squares += weight_gradient(&mut s.products, d.out, d_sum, &a.context, width, more);
+    adapters.weights(Layer::Out, d_sum, &a.context);
     if !below_out {
         return;
     }
     let d_context = s.d_context.sized(a.context.len());
     k::linear_backward_input(&mut s.products, d_context, d_sum, w.out.weight, width, false);
+    adapters.input(Layer::Out, d_context);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
     let dropout = pass.dropout(i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     let (dq, dkv) = (s.dq.sized(a.q.len()), s.dkv.sized(a.kv.len()));
     k::attention_backward(dq, dkv, d_context, &a.q, &a.kv, heads, &dropout);
     s.squares += weight_gradient(&mut s.products, d.q, dq, a.query_input(), width, more);
+    adapters.weights(Layer::Query, dq, a.query_input());
     let squares_of_kv = weight_gradient(&mut s.products, d.kv, dkv, &a.input, 2 * width, more);
     if wanted.squares_of_kv {
         s.squares += squares_of_kv;
     }
+    adapters.weights(Layer::Key, dkv, &a.input);
+    adapters.weights(Layer::Value, dkv, &a.input);
     if !wanted.input {
         return;
     }
     k::linear_backward_input(&mut s.products, d_sum, dq, w.q.weight, width, true);
+    adapters.input(Layer::Query, d_sum);
     if a.first.is_empty() {
         k::linear_backward_input(&mut s.products, d_sum, dkv, w.kv.weight, 2 * width, true);
+        adapters.input(Layer::Key, d_sum);
+        adapters.input(Layer::Value, d_sum);
     } else {
         let d_input = s.d_context.sized(a.input.len());
         k::linear_backward_input(&mut s.products, d_input, dkv, w.kv.weight, 2 * width, false);
+        adapters.input(Layer::Key, d_input);
+        adapters.input(Layer::Value, d_input);
         k::scatter_add_rows(d_input, d_sum, &batch.offsets[..batch.sequences()], width);
         std::mem::swap(&mut s.d_output, &mut s.d_context);
     }

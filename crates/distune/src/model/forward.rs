@@ -6,6 +6,7 @@ use distune_kernels as k;
 use distune_kernels::{Heads, Products, Real, Site, Weight};
 
 use crate::model::activations::{Activations, BlockActivations, Buffer, Pass};
+use crate::model::lora::Layer;
 use crate::model::weights::{Block, Embeddings, Head, Weights};
 
 /// Computes `a.logits [B, C]`. The last block computes queries, attention output and feed-forward for first
@@ -80,21 +81,27 @@ fn block<T: Real>(
 
     // attention
     k::linear(p, a.q.sized(rows * d), residual, w.q.weight, w.q.bias.values());
+    w.adapters.forward(Layer::Query, &mut a.q, residual, &mut a.projections);
     k::linear(p, a.kv.sized(tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias.values());
+    w.adapters.forward(Layer::Key, &mut a.kv, &a.input, &mut a.projections);
+    w.adapters.forward(Layer::Value, &mut a.kv, &a.input, &mut a.projections);
     let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width: d };
     let dropout = pass.dropout(i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     k::attention(a.context.sized(rows * d), &a.q, &a.kv, heads, &dropout);
     let sum = a.attention_normalized.sized(rows * d);
     k::linear(p, sum, &a.context, w.out.weight, w.out.bias.values());
+    w.adapters.forward(Layer::Out, sum, &a.context, &mut a.projections);
     let (hidden, rstd) = (a.hidden.sized(rows * d), a.attention_rstd.sized(rows));
     k::layer_norm(hidden, sum, rstd, residual, w.attention_norm.gamma.values(), w.attention_norm.beta.values());
 
     // feed-forward network
     let lin1 = a.gelu_slope.sized(rows * f);
     k::linear(p, lin1, &a.hidden, w.lin1.weight, w.lin1.bias.values());
+    w.adapters.forward(Layer::Lin1, lin1, &a.hidden, &mut a.projections);
     k::gelu(a.activated.sized(rows * f), lin1);
     let sum = a.output_normalized.sized(rows * d);
     k::linear(p, sum, &a.activated, w.lin2.weight, w.lin2.bias.values());
+    w.adapters.forward(Layer::Lin2, sum, &a.activated, &mut a.projections);
     let first_row = if last { batch.sequences_before } else { batch.tokens_before };
     pass.dropout(i + 1, Site::FeedForward, first_row).apply(sum, d);
     let (output, rstd) = (output.sized(rows * d), a.output_rstd.sized(rows));

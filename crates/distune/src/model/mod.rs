@@ -9,6 +9,7 @@ mod files;
 pub mod forward;
 pub mod kept;
 mod load;
+pub mod lora;
 mod names;
 mod pickle;
 mod save;

@@ -28,6 +28,11 @@ impl Thawed {
         Self { table: table.clone(), trains }
     }
 
+    /// The table that they are of.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
     /// Every tensor from a group on.
     pub fn from(table: &Arc<Table>, group: Group) -> Self {
         Self::new(table, |tensor| tensor.group >= group)

@@ -12,6 +12,7 @@ use rayon::iter::{ParallelIterator, repeat_n};
 
 use crate::model::Config;
 use crate::model::kept::Kept;
+use crate::model::lora::{Adapters, Layer, Lora};
 use crate::model::thawed::{Stage, Thawed};
 
 /// A part of the model that is frozen or thawed as one.
@@ -55,7 +56,12 @@ pub struct Tensor {
 impl Tensor {
     /// Whether it is the weights of a linear layer.
     pub fn is_linear(&self) -> bool {
-        self.group > Group::Embeddings && self.shape.len() == 2
+        self.group > Group::Embeddings && self.shape.len() == 2 && !self.is_adapter()
+    }
+
+    /// Whether it is one of the two matrices of a low-rank adapter.
+    pub fn is_adapter(&self) -> bool {
+        self.name.contains(".lora_")
     }
 }
 
@@ -64,12 +70,23 @@ impl Tensor {
 pub struct Table {
     tensors: Vec<Tensor>,
     n_layers: usize,
+    lora: Option<Lora>,
 }
 
 impl Table {
     /// The table of a DistilBERT classifier.
     pub fn new(config: &Config) -> Self {
-        let mut table = Self { tensors: Vec::new(), n_layers: config.n_layers };
+        Self::build(config, None)
+    }
+
+    /// As [`Self::new`], with adapters: in each block after its own tensors, for each layer A `[R, K]` and the transposed B
+    /// `[R, N]`, under PEFT's names.
+    pub fn with_adapters(config: &Config, lora: Lora) -> Self {
+        Self::build(config, Some(lora))
+    }
+
+    fn build(config: &Config, lora: Option<Lora>) -> Self {
+        let mut table = Self { tensors: Vec::new(), n_layers: config.n_layers, lora };
         let (d, f) = (config.dim, config.hidden_dim);
         let group = Group::Embeddings;
         table.push(group, "distilbert.embeddings.word_embeddings.weight", &[config.vocab_size, d]);
@@ -97,6 +114,7 @@ impl Table {
             ] {
                 table.push(Group::Block(i), &format!("distilbert.transformer.layer.{i}.{name}"), shape);
             }
+            table.push_adapters(i, config);
         }
         table.push(Group::Head, "pre_classifier.weight", &[d, d]);
         table.push(Group::Head, "pre_classifier.bias", &[d]);
@@ -111,6 +129,23 @@ impl Table {
         let range = start..start + shape.iter().product::<usize>();
         let (index, name) = (self.tensors.len(), name.to_owned());
         self.tensors.push(Tensor { index, name, shape: shape.to_vec(), decayed, group, range });
+    }
+
+    /// The adapters of a block.
+    fn push_adapters(&mut self, i: usize, config: &Config) {
+        let Some(Lora { rank, layers, .. }) = self.lora.clone() else { return };
+        for layer in Layer::ALL.into_iter().filter(|&layer| layers[i][layer as usize]) {
+            let ([n, k], layer) = (layer.shape(config), layer.name());
+            for (matrix, width) in [("A", k), ("B", n)] {
+                let name = format!("distilbert.transformer.layer.{i}.{layer}.lora_{matrix}.weight");
+                self.push(Group::Block(i), &name, &[rank, width]);
+            }
+        }
+    }
+
+    /// Its low-rank adapters, where it has some.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
     }
 
     /// Depth of the model.
@@ -234,12 +269,13 @@ impl<T: Copy + Default> Parameters<T> {
 
     /// A block's tensors.
     pub fn block(&self, i: usize) -> Block<&[T]> {
-        Block::new(self.taker(Group::Block(i)))
+        Block::new(self.taker(Group::Block(i)), self.table.lora(), i)
     }
 
     /// As [`Self::block`], to write.
     pub fn block_mut(&mut self, i: usize) -> Block<&mut [T]> {
-        Block::new(self.taker_mut(Group::Block(i)))
+        let table = self.table.clone();
+        Block::new(self.taker_mut(Group::Block(i)), table.lora(), i)
     }
 
     /// The head's tensors.
@@ -374,7 +410,8 @@ impl<T: Copy + Default> Weights<'_, T> {
 
     /// A block's tensors.
     pub fn block(&mut self, i: usize) -> Block<Weight<'_, T>> {
-        Block::new(self.taker(Group::Block(i)))
+        let table = self.values().table.clone();
+        Block::new(self.taker(Group::Block(i)), table.lora(), i)
     }
 
     /// The head's tensors.
@@ -459,6 +496,8 @@ pub struct Block<S> {
     pub lin2: Linear<S>,
     /// After the feed-forward network's residual.
     pub output_norm: Norm<S>,
+    /// Beside the linear layers.
+    pub adapters: Adapters<S>,
 }
 
 /// The tensors of [`Group::Head`].
@@ -491,7 +530,7 @@ impl<S> Embeddings<S> {
 }
 
 impl<S> Block<S> {
-    fn new(mut take: impl FnMut(usize) -> S) -> Self {
+    fn new(mut take: impl FnMut(usize) -> S, lora: Option<&Lora>, i: usize) -> Self {
         let (q, kv) = (take(1), take(2));
         Self {
             q: Linear { weight: q, bias: take(1) },
@@ -501,6 +540,7 @@ impl<S> Block<S> {
             lin1: Linear::new(&mut take),
             lin2: Linear::new(&mut take),
             output_norm: Norm::new(&mut take),
+            adapters: Adapters::new(lora, i, || take(1)),
         }
     }
 }

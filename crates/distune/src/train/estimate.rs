@@ -1,11 +1,13 @@
 //! How much memory a training will take. Called by `distune info`.
 
+use distune_kernels::low_rank_width;
 use serde::Serialize;
 
 use crate::engine::StepOptions;
 use crate::model::Config;
+use crate::model::lora::Layer;
 use crate::model::thawed::Thawed;
-use crate::model::weights::{Group, Table, Tensor};
+use crate::model::weights::{Group, Tensor};
 
 /// Bytes of everything that a training step holds, beside the program, the texts and what is kept of frozen blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -23,7 +25,7 @@ pub struct TrainingMemory {
 impl TrainingMemory {
     /// For batches of `rows` texts of `length` tokens each that are computed at once.
     pub fn estimate(config: &Config, thawed: &Thawed, options: &StepOptions, rows: usize, length: usize) -> Self {
-        let table = Table::new(config);
+        let table = thawed.table();
         let float = size_of::<f32>();
         let elements = |of: &dyn Fn(&Tensor) -> bool| -> usize {
             table.tensors().iter().filter(|tensor| of(tensor)).map(|tensor| tensor.range.len()).sum()
@@ -51,7 +53,8 @@ fn activations(config: &Config, thawed: &Thawed, b: usize, t: usize) -> usize {
     // input and kv for all tokens; q, context, two normalized rows, hidden and two of the feed-forward network for Q rows
     let block = |q: usize| 3 * t * d + q * (5 * d + 2 * f + 2);
     let frozen = thawed.frozen_blocks();
-    let kept: usize = (frozen..n).map(|i| block(if i + 1 == n { b } else { t })).sum();
+    let queries = |i| if i + 1 == n { b } else { t };
+    let kept: usize = (frozen..n).map(|i| block(queries(i)) + projections(thawed, i, queries(i), t)).sum();
     // the blocks below what trains share one place
     let shared = match frozen {
         0 => 0,
@@ -65,5 +68,14 @@ fn activations(config: &Config, thawed: &Thawed, b: usize, t: usize) -> usize {
         _ if frozen + 1 == n => t * 3 * d + b * (3 * d + f),
         _ => t * (6 * d + f),
     };
-    embeddings + kept + shared + backward + 3 * b * d
+    let projected = (frozen..n).map(|i| projections(thawed, i, queries(i), t)).max().unwrap_or(0);
+    embeddings + kept + shared + backward + projected + 3 * b * d
+}
+
+/// Elements of what the adapters of a block keep, for `q` query rows and `t` tokens.
+fn projections(thawed: &Thawed, block: usize, q: usize, t: usize) -> usize {
+    let Some(lora) = thawed.table().lora() else { return 0 };
+    let rows = |layer| if matches!(layer, Layer::Key | Layer::Value) { t } else { q };
+    let adapted = Layer::ALL.into_iter().filter(|&layer| lora.layers[block][layer as usize]);
+    adapted.map(rows).sum::<usize>() * low_rank_width(lora.rank)
 }

@@ -9,9 +9,10 @@ use crate::data::{Batch, SelectOn};
 use crate::engine::StepOptions;
 use crate::model::activations::DropoutRates;
 use crate::model::thawed::Thawed;
-use crate::model::weights::{Group, Table};
+use crate::model::weights::{Group, Table, Tensor};
 use crate::train::freeze::parts_downwards;
-use crate::train::{ClassWeights, Metric, Schedule, Scheduler, Unfreeze};
+use crate::train::lora::WITH_LORA_RANK;
+use crate::train::{ClassWeights, LoraTargets, Metric, Schedule, Scheduler, Unfreeze};
 use crate::{Error, Result};
 
 /// The optimizer.
@@ -46,6 +47,12 @@ pub struct Recipe {
     pub gradual_unfreezing: bool,
     /// So many of the last blocks start anew, with random weights.
     pub reinit_blocks: usize,
+    /// Rank of the low-rank adapters (LoRA) that train instead of the weights that [`Self::unfreeze`] names; 0 for none.
+    pub lora_rank: usize,
+    /// What adapters add is multiplied by this over the rank.
+    pub lora_alpha: f64,
+    /// Which linear layers get adapters.
+    pub lora_targets: LoraTargets,
     /// Frozen blocks run without dropout, so that what they put out is the same in each epoch and can be kept. Without it,
     /// they run in every step, with dropout, as in PyTorch.
     pub cache_frozen: bool,
@@ -135,6 +142,9 @@ impl Default for Recipe {
             unfreeze: Unfreeze::all(),
             gradual_unfreezing: false,
             reinit_blocks: 0,
+            lora_rank: 0,
+            lora_alpha: 8.0,
+            lora_targets: LoraTargets::QueryValue,
             cache_frozen: false,
             num_train_epochs: 3,
             per_device_train_batch_size: 8,
@@ -255,6 +265,25 @@ impl Recipe {
             probability("attention_dropout", self.attention_dropout),
             probability("seq_classif_dropout", self.seq_classif_dropout),
             number("r_drop", not_negative(self.r_drop), "0 or more", self.r_drop),
+            number("lora_alpha", positive(self.lora_alpha), "a number above 0", self.lora_alpha),
+            number(
+                "lora_alpha",
+                self.lora_rank > 0 || self.lora_alpha == Self::default().lora_alpha,
+                WITH_LORA_RANK,
+                self.lora_alpha,
+            ),
+            (
+                "lora_targets",
+                self.lora_rank > 0 || self.lora_targets == LoraTargets::default(),
+                WITH_LORA_RANK.to_owned(),
+                self.lora_targets.name().to_owned(),
+            ),
+            (
+                "reinit_blocks",
+                self.lora_rank == 0 || self.reinit_blocks == 0,
+                "0 with lora_rank: blocks of random weights must train as a whole".to_owned(),
+                self.reinit_blocks.to_string(),
+            ),
             number(
                 "layer_decay",
                 positive(self.layer_decay) && self.layer_decay <= 1.0,
@@ -296,7 +325,13 @@ impl Recipe {
     /// [`Error::Value`] that names the key when the model has not got what [`Self::unfreeze`] names, when a block that should start anew
     /// does not train, or when there are fewer epochs than gradual unfreezing needs.
     pub fn thawed(&self, table: &Arc<Table>) -> Result<Thawed> {
-        let thawed = self.unfreeze.resolve(table)?;
+        let thawed = match table.lora() {
+            Some(_) => Thawed::new(table, Tensor::is_adapter),
+            None if self.lora_rank > 0 => {
+                return Err(Error::value("recipe", "lora_rank", "0 for a model without adapters", self.lora_rank));
+            }
+            None => self.unfreeze.resolve(table)?,
+        };
         let n = table.n_layers();
         if self.reinit_blocks > n {
             let expected = format!("at most the model's {n} blocks");
@@ -422,7 +457,8 @@ mod tests {
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
         let theirs = serde_json::json!({
-            "unfreeze": "all", "gradual_unfreezing": false, "reinit_blocks": 0, "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
+            "unfreeze": "all", "gradual_unfreezing": false, "reinit_blocks": 0, "lora_rank": 0, "lora_alpha": 8.0,
+            "lora_targets": "query_value", "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
             "lr_scheduler_type": "linear", "lr_power": 1.0, "lr_factor": 0.1, "lr_patience": 10, "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "momentum": 0.0, "adam_beta1": 0.9, "adam_beta2": 0.999,
             "adam_epsilon": 1e-8, "ema_decay": 0.0, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "focal_gamma": 0.0, "class_weights": "none",

@@ -1,5 +1,4 @@
-//! Low-rank adapters: gradients by finite differences in f64, training equal to PEFT's, and everything that a training must do with
-//! them as with other tensors.
+//! Low-rank adapters: gradients by finite differences in f64, and steps equal to PEFT's (`fixtures/lora/generate.py`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -15,7 +14,7 @@ use distune::model::lora::Lora;
 use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Table, Tensor, Weights};
 use distune::model::Config;
-use distune::train::{LoraTargets, Recipe, Schedule};
+use distune::train::{LoraTargets, Optimizer, Recipe, Schedule};
 use distune_kernels::{LossOptions, loss};
 use support::*;
 
@@ -131,17 +130,26 @@ fn of_fixture(name: &str, tensor: &Tensor, tensors: &std::collections::HashMap<S
     if tensor.name.contains("lora_B") { transposed(values, tensor.shape[0]) } else { values.clone() }
 }
 
-/// Eight AdamW steps with clipping and weight decay: losses, norms, adapters, head, merged weights and logits as PEFT has them.
+/// Eight steps with clipping and weight decay, of AdamW, and of Adam with layer decay and a rate of the head: losses, norms, adapters, head, merged weights and logits as PEFT has them.
 #[test]
 fn steps_are_those_of_peft() {
     let cases = json(&fixture("lora/cases.json"));
     let of_tiny = json(&fixture("tiny/cases.json"));
     let (sequences, labels) = (sequences(&of_tiny["sequences"]), floats(&of_tiny["labels"]));
-    for (name, unfreeze, targets) in
-        [("query_value", "blocks:2", LoraTargets::QueryValue), ("all_linear", "all", LoraTargets::AllLinear)]
-    {
+    let (query_value, all_linear) = (LoraTargets::QueryValue, LoraTargets::AllLinear);
+    for (name, unfreeze, targets, merged_tensors) in [
+        ("query_value", "blocks:2", query_value, 2),
+        ("all_linear", "all", all_linear, 6),
+        ("adam", "all", query_value, 2),
+    ] {
         let (case, tensors) = (&cases[name], tensors(&fixture(&format!("lora/{name}.safetensors"))));
+        let peak = cases["peak_lr"].as_f64().unwrap();
+        let (optim, layer_decay, head) = if name == "adam" { (Optimizer::Adam, 0.5, 2.0) } else { (Optimizer::AdamW, 1.0, 1.0) };
         let recipe = Recipe {
+            optim,
+            layer_decay,
+            learning_rate: peak,
+            head_learning_rate: Some(head * peak),
             lora_alpha: cases["alpha"].as_f64().unwrap(),
             weight_decay: cases["weight_decay"].as_f64().unwrap(),
             label_smoothing_factor: 0.0,
@@ -154,7 +162,7 @@ fn steps_are_those_of_peft() {
         }
         let before = model.weights.clone();
         let mut engine = Cpu::for_training(model, thawed.clone(), Precision::F32);
-        let schedule = Schedule::linear(cases["peak_lr"].as_f64().unwrap(), 2, 8);
+        let schedule = Schedule::linear(peak, 2, 8);
         for step in 0..8 {
             let rows: Vec<usize> = floats(&case["batches"][step]).into_iter().map(|row| row as usize).collect();
             let batch = Batch::new(rows.iter().map(|&row| sequences[row].as_slice()));
@@ -189,7 +197,7 @@ fn steps_are_those_of_peft() {
                 compared += 1;
             }
         }
-        assert_eq!(compared, if name == "query_value" { 2 } else { 6 });
+        assert_eq!(compared, merged_tensors, "{name}");
         let mut engine = Cpu::new(merged, Precision::F32);
         assert_close(&format!("{name}: logits, merged"), engine.logits(&all), &tensors["logits"], 5e-5);
     }

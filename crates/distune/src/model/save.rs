@@ -12,7 +12,8 @@ use crate::model::Model;
 use crate::model::weights::Group;
 use crate::{Error, Result};
 
-/// Writes `config.json`, `model.safetensors` (f32) and the tokenizer's files into an existing directory.
+/// Writes `config.json`, `model.safetensors` (f32) and the tokenizer's files into an existing directory. Adapters become part of the
+/// weights.
 ///
 /// # Errors
 /// [`Error::File`] when a file cannot be written.
@@ -37,6 +38,9 @@ fn save_parts(
     config: &str,
     tokenizer: &[(String, Vec<u8>)],
 ) -> Result<()> {
+    if model.weights.table().lora().is_some() {
+        return save_parts(directory, &model.merged(), last, config, tokenizer);
+    }
     let path = directory.join("model.safetensors");
     let failed = |e: &dyn std::fmt::Display| Error::file(&path, format!("cannot write: {e}"), "Check the free space");
     let mut views = Vec::new();

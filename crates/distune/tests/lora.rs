@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use distune::data::Batch;
 use distune::engine::{Cpu, Engine, Precision, Targets};
+use distune::model::Config;
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
 use distune::model::lora::Lora;
 use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Table, Tensor, Weights};
-use distune::model::Config;
 use distune::train::{LoraTargets, Optimizer, Recipe, Schedule};
 use distune_kernels::{LossOptions, loss};
 use support::*;
@@ -144,7 +144,8 @@ fn steps_are_those_of_peft() {
     ] {
         let (case, tensors) = (&cases[name], tensors(&fixture(&format!("lora/{name}.safetensors"))));
         let peak = cases["peak_lr"].as_f64().unwrap();
-        let (optim, layer_decay, head) = if name == "adam" { (Optimizer::Adam, 0.5, 2.0) } else { (Optimizer::AdamW, 1.0, 1.0) };
+        let (optim, layer_decay, head) =
+            if name == "adam" { (Optimizer::Adam, 0.5, 2.0) } else { (Optimizer::AdamW, 1.0, 1.0) };
         let recipe = Recipe {
             optim,
             layer_decay,

@@ -130,8 +130,7 @@ fn block<T: Real>(
     let below_lin1 = below_attention_norm || !d.attention_norm.is_frozen();
     let below_lin2 = below_lin1 || trains(&d.lin1, &[Layer::Lin1]);
     let below_output_norm = below_lin2 || trains(&d.lin2, &[Layer::Lin2]);
-    let mut adapters =
-        AdaptersBackward::new(w.adapters, d.adapters, (&a.projections, &mut s.projections), more);
+    let mut adapters = AdaptersBackward::new(w.adapters, d.adapters, (&a.projections, &mut s.projections), more);
 
     // feed-forward network: `d_sum` is the gradient of both parts of each residual sum
     let d_sum = &mut s.d_output;

@@ -210,7 +210,8 @@ impl Model {
     fn adapter_of(&self, tensor: &Tensor) -> Option<[&[f32]; 2]> {
         let layer = tensor.name.strip_suffix(".weight")?;
         let tensors = self.weights.table().tensors_from(tensor.group);
-        let mut found = tensors.iter().filter(|t| t.name.strip_prefix(layer).is_some_and(|rest| rest.starts_with(".lora_")));
+        let mut found =
+            tensors.iter().filter(|t| t.name.strip_prefix(layer).is_some_and(|rest| rest.starts_with(".lora_")));
         Some([self.weights.tensor(found.next()?), self.weights.tensor(found.next()?)])
     }
 }

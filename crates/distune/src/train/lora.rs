@@ -46,8 +46,11 @@ impl Recipe {
     /// [`Error::Value`] for alpha or targets without a rank, which would do nothing.
     pub fn with_lora(self, rank: Option<usize>, alpha: Option<f64>, targets: Option<LoraTargets>) -> Result<Self> {
         let lora_rank = rank.unwrap_or(self.lora_rank);
-        let given = [("lora_alpha", alpha.map(|x| x.to_string())), ("lora_targets", targets.map(|x| x.name().to_owned()))];
-        if lora_rank == 0 && let Some((key, Some(found))) = given.into_iter().find(|(_, found)| found.is_some()) {
+        let given =
+            [("lora_alpha", alpha.map(|x| x.to_string())), ("lora_targets", targets.map(|x| x.name().to_owned()))];
+        if lora_rank == 0
+            && let Some((key, Some(found))) = given.into_iter().find(|(_, found)| found.is_some())
+        {
             return Err(Error::value("recipe", key, WITH_LORA_RANK, found));
         }
         // rank 0 takes back what the recipe says of adapters
@@ -68,7 +71,9 @@ impl Recipe {
         }
         let named = self.unfreeze.resolve(table)?;
         let layers: Vec<_> = (0..table.n_layers())
-            .map(|block| Layer::ALL.map(|layer| self.lora_targets.has(layer) && weights_are_named(&named, block, layer)))
+            .map(|block| {
+                Layer::ALL.map(|layer| self.lora_targets.has(layer) && weights_are_named(&named, block, layer))
+            })
             .collect();
         if !layers.iter().flatten().any(|has| *has) {
             let expected = "all, blocks:N or something else that names the weights of linear layers, beside which adapters sit \
@@ -78,7 +83,8 @@ impl Recipe {
         let adapted = table.tensors().iter().filter(|tensor| tensor.is_linear() && tensor.group < Group::Head);
         let width = adapted.flat_map(|tensor| tensor.shape.iter().copied()).min().unwrap_or(0);
         if rank > width {
-            let expected = format!("at most {width}, the width of the model: an adapter of more is larger than the layer");
+            let expected =
+                format!("at most {width}, the width of the model: an adapter of more is larger than the layer");
             return Err(Error::value("recipe", "lora_rank", expected, rank));
         }
         Ok(Some(Lora { rank, scale: self.lora_alpha / rank as f64, layers }))

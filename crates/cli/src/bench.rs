@@ -88,7 +88,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
         (Model::load_with_new_head(&files, &LabelMap::of_model(&config), 0)?, files)
     };
     let unfreeze = args.unfreeze.clone().unwrap_or(Unfreeze::blocks(model.config.n_layers));
-    let recipe = args.lora.over(Recipe { unfreeze: unfreeze.clone(), ..Recipe::recommended() })?;
+    let recipe = args.lora.over(Recipe { unfreeze, ..Recipe::recommended() })?;
     let longest = args.length.or(args.max_length);
     let longest = longest.unwrap_or(recipe.max_seq_length.min(model.config.max_position_embeddings));
     let recipe = Recipe { max_seq_length: longest, per_device_train_batch_size: args.batch_size, ..recipe };
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
     let classes = model.config.labels.len() as u32;
     let mut engine = Cpu::for_training(model, thawed, common.precision());
     let measured = measure(&mut engine, &sequences, classes, args, &recipe, common)?;
-    report(&measured, tokenization, args, &unfreeze, common)?;
+    report(&measured, tokenization, args, &recipe, common)?;
     Ok(())
 }
 
@@ -191,7 +191,7 @@ fn report(
     measured: &Measured,
     [texts_per_second, tokenized_per_second]: [f64; 2],
     args: &BenchArgs,
-    unfreeze: &Unfreeze,
+    recipe: &Recipe,
     common: &Common,
 ) -> anyhow::Result<()> {
     let seconds: f64 = measured.steps.iter().sum();
@@ -207,7 +207,8 @@ fn report(
                    "share_of_peak": flops / time / peak})
         });
         return Ok(line(json!({
-            "event": "bench", "model": args.model, "data": args.data, "unfreeze": unfreeze, "batch": args.batch_size,
+            "event": "bench", "model": args.model, "data": args.data, "unfreeze": recipe.unfreeze,
+            "lora_rank": recipe.lora_rank, "lora_targets": recipe.lora_targets.name(), "batch": args.batch_size,
             "precision": common.precision().to_string(), "isa": isa().name(), "threads": rayon::current_num_threads(),
             "step_s": median(&measured.steps), "samples_per_s": measured.rows as f64 / seconds,
             "tokens_per_s": measured.tokens as f64 / seconds, "gflops": reached / 1e9, "peak_gflops": peak / 1e9,

@@ -1,10 +1,10 @@
 //! `distune info`: what a model is, and what training it would take on this machine.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use clap::Args;
+use distune::Result;
 use distune::data::{Batch, LabelMap};
 use distune::engine::{Cpu, Engine, StepPart, Targets};
 use distune::model::thawed::Thawed;
@@ -21,6 +21,8 @@ use crate::{Common, memory, sources};
 /// Rows of a step, and tokens of a row where the model has as many positions.
 const ROWS: usize = 32;
 const LENGTH: usize = 128;
+/// Rank of the adapters whose memory is told.
+const RANK: usize = 8;
 /// Rows that are computed at once while the time is taken; the first ones, which make all buffers, do not count.
 const ROWS_AT_ONCE: usize = 16;
 /// Steps are measured until so much time has passed; a slow model takes one step.
@@ -56,7 +58,7 @@ pub(crate) fn run(args: &InfoArgs, common: &Common) -> anyhow::Result<()> {
     };
     let info = Info { args, files: &files, config: &config, checkpoint, tokenizer, head, length, seconds };
     if common.json {
-        line(info.json())?
+        line(info.json()?)?
     } else {
         info.print()?
     }
@@ -141,19 +143,18 @@ impl Info<'_> {
         [of(Group::Embeddings), of(Group::Block(0)), of(Group::Head)]
     }
 
-    /// The memory for each choice of what trains.
-    fn memory(&self) -> Vec<(Unfreeze, TrainingMemory)> {
-        let (table, n) = (Arc::new(Table::new(self.config)), self.config.n_layers);
-        let last = 3.min(n);
-        let parts = [
-            (Unfreeze::all(), Group::Embeddings),
-            (Unfreeze::blocks(last), Group::Block(n - last)),
-            (Unfreeze::head(), Group::Head),
-        ];
-        let options = Recipe::recommended().step_options();
-        let estimate =
-            |lowest| TrainingMemory::estimate(self.config, &Thawed::from(&table, lowest), &options, ROWS, self.length);
-        parts.map(|(part, lowest)| (part, estimate(lowest))).to_vec()
+    /// The memory for some choices of what trains, and of the rank of adapters.
+    fn memory(&self) -> Result<Vec<(Unfreeze, usize, TrainingMemory)>> {
+        let last = Unfreeze::blocks(3.min(self.config.n_layers));
+        let parts =
+            [(Unfreeze::all(), 0), (last, 0), (Unfreeze::head(), 0), (Unfreeze::all(), RANK.min(self.config.dim))];
+        let estimate = |(unfreeze, lora_rank): (Unfreeze, usize)| {
+            let recipe = Recipe { unfreeze: unfreeze.clone(), lora_rank, ..Recipe::recommended() };
+            let thawed = recipe.thawed(&recipe.table(self.config)?)?;
+            let options = recipe.step_options();
+            Ok((unfreeze, lora_rank, TrainingMemory::estimate(self.config, &thawed, &options, ROWS, self.length)))
+        };
+        parts.into_iter().map(estimate).collect()
     }
 
     fn problem_type(&self) -> Option<String> {
@@ -161,14 +162,14 @@ impl Info<'_> {
         config["problem_type"].as_str().map(str::to_owned)
     }
 
-    fn json(&self) -> Value {
+    fn json(&self) -> Result<Value> {
         let (c, [embeddings, block, head]) = (self.config, self.parameters());
         let head = if self.head { head } else { 0 };
-        let memory = self.memory().into_iter().map(|(part, memory)| {
-            json!({"unfreeze": part.to_string(), "weights": memory.weights, "gradients": memory.gradients,
+        let memory = self.memory()?.into_iter().map(|(part, lora_rank, memory)| {
+            json!({"unfreeze": part.to_string(), "lora_rank": lora_rank, "weights": memory.weights, "gradients": memory.gradients,
                    "moments": memory.moments, "activations": memory.activations, "total": memory.total()})
         });
-        json!({
+        Ok(json!({
             "event": "info", "model": self.args.model, "architecture": self.architecture(), "layers": c.n_layers, "width": c.dim,
             "feed_forward_width": c.hidden_dim, "heads": c.n_heads, "vocabulary": c.vocab_size,
             "positions": c.max_position_embeddings,
@@ -180,10 +181,10 @@ impl Info<'_> {
             "tokenizer": {"kind": self.tokenizer.0, "cased": self.tokenizer.1},
             "training": {"rows": ROWS, "tokens": self.length, "memory": memory.collect::<Vec<_>>(),
                          "seconds_of_1000_rows": self.seconds},
-        })
+        }))
     }
 
-    fn print(&self) -> std::io::Result<()> {
+    fn print(&self) -> anyhow::Result<()> {
         let (c, [embeddings, block, head]) = (self.config, self.parameters());
         let size = |bytes: usize| ByteSize(bytes as u64).display().si();
         let kind = match c.architecture {
@@ -228,19 +229,20 @@ impl Info<'_> {
             self.length
         ))?;
         line(format!(
-            "{:<10} {:>9} {:>10} {:>9} {:>12} {:>9}",
+            "{:<12} {:>9} {:>10} {:>9} {:>12} {:>9}",
             "unfreeze", "weights", "gradients", "moments", "activations", "in all"
         ))?;
-        for (part, m) in self.memory() {
+        for (part, rank, m) in self.memory()? {
+            let part = if rank > 0 { format!("{part}, LoRA {rank}") } else { part.to_string() };
             let [w, g, v, a, all] =
                 [m.weights, m.gradients, m.moments, m.activations, m.total()].map(|n| size(n).to_string());
-            line(format!("{:<10} {w:>9} {g:>10} {v:>9} {a:>12} {all:>9}", part.to_string()))?;
+            line(format!("{part:<12} {w:>9} {g:>10} {v:>9} {a:>12} {all:>9}"))?;
         }
         let rows = format!("1,000 rows of {} tokens, once, everything thawed", self.length);
-        line(match self.seconds {
+        Ok(line(match self.seconds {
             Some(seconds) => format!("\ntraining time on this machine: about {:.0} s for {rows}", seconds.max(1.0)),
             None => "\ntraining time on this machine: not measured, there is too little free memory".to_owned(),
-        })
+        })?)
     }
 
     fn labels(&self) -> String {

@@ -104,23 +104,23 @@ fn a_run_loads_in_transformers() {
     for split in ["train.tsv", "dev.tsv"] {
         std::fs::write(directory.path().join(split), some.join("\n")).unwrap();
     }
-    let run = directory.path().join("run");
-    let mut train = Command::new(env!("CARGO_BIN_EXE_distune"));
-    train.args(["train", "--epochs", "1", "--quiet", "--data"]).arg(directory.path()).arg("--output").arg(&run);
-    assert!(train.status().unwrap().success());
+    for options in [&[][..], &["--lora-rank", "8", "--lora-targets", "all_linear", "--learning-rate", "1e-3"]] {
+        let run = tempfile::tempdir().unwrap();
+        let run = run.path().join("run");
+        let mut train = Command::new(env!("CARGO_BIN_EXE_distune"));
+        train.args(["train", "--epochs", "1", "--quiet", "--data"]).arg(directory.path()).arg("--output").arg(&run);
+        assert!(train.args(options).status().unwrap().success());
+        let texts: Vec<&str> = some[1..41].iter().map(|row| row.split('\t').next().unwrap()).collect();
+        same_as_in_transformers(&python, &run, &serde_json::json!(texts), &predictions(&run, &texts));
+    }
+}
 
-    let texts: Vec<&str> = some[1..41].iter().map(|row| row.split('\t').next().unwrap()).collect();
+/// What the program says of texts.
+fn predictions(run: &std::path::Path, texts: &[&str]) -> Vec<Value> {
     let mut predict = Command::new(env!("CARGO_BIN_EXE_distune"));
-    let output = predict
-        .args(["predict", "--json", "--logits", "--precision", "f32", "--model"])
-        .arg(&run)
-        .args(&texts)
-        .output()
-        .unwrap();
-    let lines = String::from_utf8(output.stdout).unwrap();
-    let ours: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-
-    same_as_in_transformers(&python, &run, &serde_json::json!(texts), &ours);
+    let predict = predict.args(["predict", "--json", "--logits", "--precision", "f32", "--model"]).arg(run).args(texts);
+    let lines = String::from_utf8(predict.output().unwrap().stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Pairs of texts with any number of labels.

@@ -103,11 +103,11 @@ fn gradients_and_moments_of_adapters_and_head_alone() {
             let table = recipe.table(&config).unwrap();
             let thawed = recipe.thawed(&table).unwrap();
             let trained = blocks * of_a_block + head;
-            let memory = TrainingMemory::estimate(&config, &thawed, 32, 64);
+            let memory = TrainingMemory::estimate(&config, &thawed, &recipe.step_options(), 32, 64);
             assert_eq!((memory.gradients, memory.moments), (4 * trained, 8 * trained), "{unfreeze}");
             assert_eq!(memory.weights, 4 * (Table::new(&config).len() + blocks * of_a_block));
             let full = Thawed::from(&Arc::new(Table::new(&config)), thawed.lowest());
-            let full = TrainingMemory::estimate(&config, &full, 32, 64);
+            let full = TrainingMemory::estimate(&config, &full, &recipe.step_options(), 32, 64);
             // s · x · Aᵀ and s · dy · B, which are small beside what every training keeps
             let more = memory.activations - full.activations;
             assert!(more > 0 && more < full.activations / 10, "{more} of {}", full.activations);

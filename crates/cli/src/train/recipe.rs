@@ -1,7 +1,6 @@
 //! The options of `distune train` that make its recipe.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use distune::Result;

@@ -20,6 +20,8 @@ fn bench_accounts_for_the_time_of_a_step() {
         let names: Vec<&str> = operations.iter().map(|o| o["operation"].as_str().unwrap()).collect();
         assert_eq!(names.contains(&"attention backward"), unfreeze != "head", "{unfreeze}: {names:?}");
     }
+    let ran = sandbox.succeeds(&format!("{common} --lora-rank 2"));
+    assert_says(&ran.stdout, &["low-rank adapters"]);
     let ran = sandbox.succeeds(&format!("{common} --length 16"));
     assert_says(&ran.stdout, &["texts/s", "samples/s", "of the peak", "linear backward, weight", "optimizer"]);
 }
@@ -29,6 +31,8 @@ fn bench_refuses_what_it_cannot_measure() {
     let sandbox = Sandbox::new();
     let fails = |options: &str| sandbox.fails(&format!("bench --model model --data data {options}"));
     assert_says(&fails("--unfreeze blocks:9"), &["unfreeze", "blocks:9", "2 blocks"]);
+    assert_says(&fails("--lora-rank 17"), &["lora_rank: expected at most 16", "found 17"]);
+    assert_says(&fails("--lora-alpha 8"), &["lora_alpha: expected lora_rank of 1 or more beside it, found 8"]);
     assert_says(&fails("--length 1000"), &["at most 64"]);
     assert_says(&fails("--length 2"), &["3 or more"]);
     sandbox.write("data/train.tsv", "text\tlabel\na film\t0\nthe plot\t1\n");

@@ -120,9 +120,13 @@ fn info_of_a_classifier() {
     );
     let memory = info["training"]["memory"].as_array().unwrap();
     let parts: Vec<&str> = memory.iter().map(|m| m["unfreeze"].as_str().unwrap()).collect();
-    assert_eq!(parts, ["all", "blocks:2", "head"]);
-    for (m, trained) in memory.iter().zip([total, total - embeddings, head]) {
-        assert_eq!((&m["weights"], &m["gradients"]), (&json!(4 * total), &json!(4 * trained)));
+    assert_eq!(parts, ["all", "blocks:2", "head", "all"]);
+    // A and B of rank 8 beside query and value of both blocks
+    let adapters = 2 * 2 * 8 * (16 + 16);
+    let trained = [(total, 0), (total - embeddings, 0), (head, 0), (head + adapters, adapters)];
+    for (m, (trained, adapters)) in memory.iter().zip(trained) {
+        assert_eq!(m["lora_rank"], json!(if adapters > 0 { 8 } else { 0 }));
+        assert_eq!((&m["weights"], &m["gradients"]), (&json!(4 * (total + adapters)), &json!(4 * trained)));
         assert_eq!(m["moments"], json!(8 * trained));
     }
     assert!(info["training"]["seconds_of_1000_rows"].as_f64().unwrap() > 0.0);
@@ -144,7 +148,12 @@ fn info_of_what_is_found() {
     );
     assert_says(
         &text,
-        &["training memory, batches of 32 rows of 40 tokens", "blocks:2", "training time on this machine"],
+        &[
+            "training memory, batches of 32 rows of 40 tokens",
+            "blocks:2",
+            "all, LoRA 8",
+            "training time on this machine",
+        ],
     );
     assert_says(&sandbox.fails("info nowhere"), &["nowhere: no such model directory"]);
     let mut config = sandbox.json("bert/config.json");
@@ -159,20 +168,30 @@ fn info_of_what_is_found() {
 #[test]
 fn info_foretells_the_memory() {
     use distune::model::{Config, weights::Table};
-    use distune::train::{Recipe, TrainingMemory, Unfreeze};
+    use distune::train::{LoraTargets, Recipe, TrainingMemory, Unfreeze};
     let sandbox = Sandbox::new();
     let info: serde_json::Value = serde_json::from_str(&sandbox.succeeds("info --json").stdout).unwrap();
     let told = info["training"]["memory"].as_array().unwrap().iter();
-    let told = told.map(|m| (m["unfreeze"].as_str().unwrap(), m["total"].as_u64().unwrap()));
+    let told = told.map(|m| {
+        let options = format!("{} --lora-rank {}", m["unfreeze"].as_str().unwrap(), m["lora_rank"]);
+        (options, m["total"].as_u64().unwrap())
+    });
     // what `info` does not show, but foretells in the same way
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/encoder/config.json");
     let config = Config::from_json(&path, &std::fs::read(&path).unwrap()).unwrap();
     let options = Recipe::recommended().step_options();
     let others = ["bias", "blocks:1,", "embeddings", "*.layer.3.attention.v_lin.weight"].map(|text| {
         let thawed = text.parse::<Unfreeze>().unwrap().resolve(&Table::new(&config).into()).unwrap();
-        (text, TrainingMemory::estimate(&config, &thawed, &options, 32, 128).total() as u64)
+        (text.to_owned(), TrainingMemory::estimate(&config, &thawed, &options, 32, 128).total() as u64)
     });
-    for (part, bytes) in told.chain(others) {
+    let (unfreeze, lora_targets) = ("blocks:4".parse().unwrap(), LoraTargets::AllLinear);
+    let recipe = Recipe { unfreeze, lora_rank: 64, lora_targets, ..Recipe::default() };
+    let thawed = recipe.thawed(&recipe.table(&config).unwrap()).unwrap();
+    let adapters = (
+        "blocks:4 --lora-rank 64 --lora-targets all_linear".to_owned(),
+        TrainingMemory::estimate(&config, &thawed, &options, 32, 128).total() as u64,
+    );
+    for (part, bytes) in told.chain(others).chain([adapters]) {
         let foretold = bytes as f64 / f64::from(1 << 20);
         let bench = format!("bench --length 128 --steps 1 --json --unfreeze {part}");
         let bench: serde_json::Value = serde_json::from_str(&sandbox.succeeds(&bench).stdout).unwrap();

@@ -13,6 +13,7 @@
 //! - `settings.rs`: every recipe key and every option changes what it says
 //! - `reproducible.rs`: seeds, threads, frozen tensors
 //! - `thaw.rs`: what trains, gradual unfreezing, blocks that start anew
+//! - `lora.rs`: low-rank adapters
 //! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
 //! - `check.rs`: `data check`
@@ -35,6 +36,7 @@ mod hub;
 mod hub_server;
 #[cfg(unix)]
 mod interrupt;
+mod lora;
 mod predict;
 mod recipes;
 mod reproducible;

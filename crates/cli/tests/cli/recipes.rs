@@ -19,7 +19,7 @@ fn a_run_repeats_from_its_own_recipe() {
     let options = "--model model --data rows.csv --data more.csv --text-column body --unfreeze blocks:1 --epochs 3 --batch-size 4 \
                    --gradient-accumulation-steps 2 --learning-rate 0.003 --warmup-steps 0.1 --weight-decay 0.02 --optimizer adam \
                    --max-grad-norm 0.5 --label-smoothing 0.05 --class-weights weights.json --r-drop 1 --layer-decay 0.9 \
-                   --max-length 12 --seed 9 --precision f32 --no-cache --new-head";
+                   --max-length 12 --lora-rank 3 --lora-alpha 5 --lora-targets all_linear --seed 9 --precision f32 --no-cache --new-head";
     sandbox.succeeds(&format!("train {options} --output first"));
     sandbox.succeeds("train first/recipe.toml --output second --threads 1");
     for file in ["model.safetensors", "config.json", "recipe.toml"] {

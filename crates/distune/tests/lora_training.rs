@@ -310,7 +310,8 @@ fn faults_are_named() {
     let good = recipe("blocks:2", LoraTargets::QueryValue);
     for unfreeze in ["head", "bias", "embeddings", "*.ffn.*"] {
         let message = fault(Recipe { unfreeze: unfreeze.parse().unwrap(), ..good.clone() });
-        let want = "recipe: unfreeze: expected all, blocks:N or something else that names ";
+        let want =
+            "recipe: unfreeze: expected all, blocks:N or another part with layers that get adapters (query_value), ";
         assert!(message.starts_with(want) && message.ends_with(&format!("found {unfreeze}")), "{message}");
         assert!(message.contains("lora_rank = 0"), "{message}");
     }

@@ -43,11 +43,6 @@ impl Columns {
     pub fn half(width: usize, half: usize) -> Self {
         Self { stride: 2 * width, first: half * width, width }
     }
-
-    /// How many.
-    pub fn width(&self) -> usize {
-        self.width
-    }
 }
 
 /// Elements of a row of `p` for this rank.

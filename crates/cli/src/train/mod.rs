@@ -155,7 +155,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     }
     if table.lora().is_some() {
         model = model.merged();
-        note(common, "The adapters have become part of the weights.");
+        watcher.progress.note("The adapters have become part of the weights.");
     }
     // of the weights that are saved
     let mut engine = Cpu::new(model, precision);

@@ -130,7 +130,7 @@ fn recipe_values() {
         ),
         ("--head-learning-rate=-1", "head_learning_rate: expected a number above 0, found -1"),
         ("--lora-rank 17", "lora_rank: expected at most 16, the width of the model"),
-        ("--lora-rank 4 --unfreeze head", "beside which adapters sit (lora_rank), or lora_rank = 0, found head"),
+        ("--lora-rank 4 --unfreeze head", "layers that get adapters (query_value), or lora_rank = 0, found head"),
         ("--lora-rank 4 --lora-alpha 0", "lora_alpha: expected a number above 0, found 0"),
         ("--lora-alpha 8", "lora_alpha: expected lora_rank of 1 or more beside it, found 8"),
         ("--lora-targets query_value", "lora_targets: expected lora_rank of 1 or more beside it, found query_value"),

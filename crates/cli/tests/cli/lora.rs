@@ -44,6 +44,17 @@ fn adapters_are_told_and_merged() {
     assert_says(&ran.stdout, &["Frozen tensors did not change in training"]);
 }
 
+#[test]
+fn gradual_unfreezing_adds_the_adapters_of_a_block() {
+    let sandbox = Sandbox::new();
+    let all_at_once = format!("{TRAIN} --lora-rank 4 --epochs 3");
+    sandbox.succeeds(&all_at_once);
+    let weights = sandbox.read("out/model.safetensors");
+    let ran = sandbox.succeeds(&format!("{all_at_once} --gradual-unfreezing"));
+    assert_says(&ran.stderr, &["256 of them train from epoch 2 on", "256 of them train from epoch 3 on"]);
+    assert!(sandbox.read("out/model.safetensors") != weights);
+}
+
 /// The figures of the test rows are those of the weights that are saved, and those of the best epoch are but for rounding.
 #[test]
 fn figures_are_those_of_the_saved_model() {

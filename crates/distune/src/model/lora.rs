@@ -198,10 +198,11 @@ impl Model {
         let table = Arc::new(Table::new(&self.config));
         let mut weights = Parameters::zeros(&table, Group::Embeddings);
         copy_tensors(&mut weights, &self.weights);
-        let Some(lora) = self.weights.table().lora() else { return Self { config: self.config.clone(), weights } };
+        let lora = self.weights.table().lora();
         for tensor in table.tensors() {
-            let Some([a, b]) = self.adapter_of(tensor) else { continue };
-            add_product(weights.tensor_mut(tensor), a, b, lora);
+            if let (Some(lora), Some([a, b])) = (lora, self.adapter_of(tensor)) {
+                add_product(weights.tensor_mut(tensor), a, b, lora);
+            }
         }
         Self { config: self.config.clone(), weights }
     }
@@ -231,11 +232,10 @@ fn add_product(w: &mut [f32], a: &[f32], b: &[f32], lora: &Lora) {
 
 /// Copies the tensors that both have.
 fn copy_tensors(to: &mut Parameters<f32>, from: &Parameters<f32>) {
-    let (names, table) = (from.table().clone(), to.table().clone());
-    let mut rest = names.tensors().iter().filter(|tensor| !tensor.is_adapter());
-    for tensor in table.tensors().iter().filter(|tensor| !tensor.is_adapter()) {
-        if let Some(same) = rest.next() {
-            to.tensor_mut(tensor).copy_from_slice(from.tensor(same));
-        }
+    let (from_table, to_table) = (from.table().clone(), to.table().clone());
+    let [from_tensors, to_tensors] =
+        [&from_table, &to_table].map(|table| table.tensors().iter().filter(|tensor| !tensor.is_adapter()));
+    for (source, target) in from_tensors.zip(to_tensors) {
+        to.tensor_mut(target).copy_from_slice(from.tensor(source));
     }
 }

@@ -76,8 +76,9 @@ impl Recipe {
             })
             .collect();
         if !layers.iter().flatten().any(|has| *has) {
-            let expected = "all, blocks:N or something else that names the weights of linear layers, beside which adapters sit \
-                            (lora_rank), or lora_rank = 0";
+            let targets = self.lora_targets.name();
+            let expected =
+                format!("all, blocks:N or another part with layers that get adapters ({targets}), or lora_rank = 0");
             return Err(Error::value("recipe", "unfreeze", expected, &self.unfreeze));
         }
         let adapted = table.tensors().iter().filter(|tensor| tensor.is_linear() && tensor.group < Group::Head);

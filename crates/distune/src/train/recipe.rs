@@ -323,7 +323,7 @@ impl Recipe {
     ///
     /// # Errors
     /// [`Error::Value`] that names the key when the model has not got what [`Self::unfreeze`] names, when a block that should start anew
-    /// does not train, or when there are fewer epochs than gradual unfreezing needs.
+    /// does not train, when there are fewer epochs than gradual unfreezing needs, or when the adapters that it asks for are missing.
     pub fn thawed(&self, table: &Arc<Table>) -> Result<Thawed> {
         let thawed = match table.lora() {
             Some(_) => Thawed::new(table, Tensor::is_adapter),
@@ -453,6 +453,7 @@ mod tests {
     /// `max_batch_tokens`, `class_weights`, `lr_power`, `focal_gamma`, `r_drop`, `ema_decay`, `layer_decay`, `gradual_unfreezing`,
     /// `reinit_blocks`, `select_on`, `eval_steps` (0 for epochs) and the keys of early stopping are ours. `lr_factor` and `lr_patience`
     /// are those of PyTorch's `ReduceLROnPlateau`, `momentum` that of its `SGD`. The dropouts are the model's own, and not written.
+    /// The keys of adapters are as in PEFT's `LoraConfig()`, but for the rank, which is 8 there.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();

@@ -85,10 +85,15 @@ pub fn adam_step<T: Real>(updates: Vec<Update<T>>, adam: &Adam) {
 impl<'a, T: Real> Update<'a, T> {
     /// Parts of `elements` elements, the last one shorter, for as many tasks.
     pub(crate) fn split(self, elements: usize) -> impl IndexedParallelIterator<Item = Update<'a, T>> {
+        self.chunks(elements).collect::<Vec<_>>().into_par_iter()
+    }
+
+    /// The same, one after the other.
+    pub(crate) fn chunks(self, elements: usize) -> impl ExactSizeIterator<Item = Update<'a, T>> {
         let Self { w, m, v, g, weight_decay, rate, step } = self;
         assert!(w.len() == m.len() && m.len() == v.len() && v.len() == g.len());
-        let parts = w.par_chunks_mut(elements).zip(m.par_chunks_mut(elements)).zip(v.par_chunks_mut(elements));
-        parts.zip(g.par_chunks(elements)).map(move |(((w, m), v), g)| Update { w, m, v, g, weight_decay, rate, step })
+        let parts = w.chunks_mut(elements).zip(m.chunks_mut(elements)).zip(v.chunks_mut(elements));
+        parts.zip(g.chunks(elements)).map(move |(((w, m), v), g)| Update { w, m, v, g, weight_decay, rate, step })
     }
 }
 

@@ -218,8 +218,8 @@ pub(super) struct Operand {
     pub(super) strides: [usize; 2],
 }
 
-/// The sums, while `ahead` is asked for, over `depth` words along K of `N` rows of the left operand with `VECTORS` vectors of the right one, whose rows are
-/// `stride` words apart.
+/// The sums over `depth` words along K of `N` rows of the left operand with `VECTORS` vectors of the right one, whose rows are
+/// `stride` words apart. `ahead` is asked for meanwhile.
 ///
 /// # Safety
 ///

@@ -165,11 +165,13 @@ mod tests {
     #[test]
     fn each_task_is_done_once_and_the_next_one_is_known() {
         for (tasks, workers) in [(0, 2), (1, 2), (7, 1), (7, 2), (1000, 4)] {
-            let done: Vec<Mutex<Vec<Option<usize>>>> = (0..tasks).map(|_| Mutex::default()).collect();
-            each_with_next(0..tasks, workers, |task, next| done[task].lock().unwrap().push(next.copied()));
-            let done: Vec<_> = done.into_iter().flat_map(|done| done.into_inner().unwrap()).collect();
-            assert_eq!(done.len(), tasks, "{tasks} tasks, each once");
-            let mut announced: Vec<usize> = done.into_iter().flatten().collect();
+            let (sent, received) = std::sync::mpsc::channel();
+            each_with_next(0..tasks, workers, |task, next| sent.send((task, next.copied())).unwrap_or_default());
+            drop(sent);
+            let mut done: Vec<(usize, Option<usize>)> = received.into_iter().collect();
+            done.sort_unstable();
+            assert!(done.iter().map(|(task, _)| *task).eq(0..tasks), "{tasks} tasks, each once: {done:?}");
+            let mut announced: Vec<usize> = done.into_iter().filter_map(|(_, next)| next).collect();
             announced.sort_unstable();
             announced.dedup();
             // all but the first task of each thread

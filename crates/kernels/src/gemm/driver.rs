@@ -241,32 +241,23 @@ impl<'a> Product<'a> {
                         let wanted = self.square && block + 1 == blocks;
                         let at = self.squares.wrapping_add(tile * self.panels() + panel);
                         let squares = if wanted { at } else { std::ptr::null_mut() };
-                        self.tile(tile, column, depth.start, right, &epilogue, squares, ahead);
+                        let left = self.left.operand(tile * ROWS, depth.start);
+                        self.tile(tile, column, Block { left, right, ahead }, &epilogue, squares);
                     }
                 }
             }
         });
     }
 
-    /// Computes a tile, summed over a stretch of K that begins with word `word`. The epilogue is that of its panel; it goes by
+    /// Computes a tile, summed over a stretch of K. The epilogue is that of its panel; it goes by
     /// reference, because a copy of it, read back at once, would wait for the output of the tile before to reach the memory.
     ///
     /// # Safety
     ///
     /// See [`Self::panel`].
-    unsafe fn tile(
-        &self,
-        tile: usize,
-        column: usize,
-        word: usize,
-        right: &[[u32; Panel::COLUMNS]],
-        epilogue: &Epilogue,
-        squares: *mut f64,
-        ahead: Ahead,
-    ) {
+    unsafe fn tile(&self, tile: usize, column: usize, block: Block, epilogue: &Epilogue, squares: *mut f64) {
         let ([m, stride, _], row) = (self.shape, tile * ROWS);
         let (rows, columns) = (ROWS.min(m - row), Panel::COLUMNS.min(stride - column));
-        let block = Block { left: self.left.operand(row, word), right, ahead };
         // SAFETY: row < m and column < stride, the output's rows and columns.
         let start = unsafe { self.start.add(row * stride + column) };
         if columns == Panel::COLUMNS {

@@ -4,7 +4,7 @@
     bench/products.py [--rounds 3] [--python PYTHON]
 
 GFLOP/s for y = x · wᵀ + b, dx = dy · w and dw = dyᵀ · x with M rows, N outputs and K inputs. distune is given f32 and rounds and
-rearranges it in the call, as in a training step; PyTorch gets operands in bf16 or f32 as they are.
+rearranges it in the call, in large pages, as in a training step; PyTorch gets operands in bf16 or f32 as they are.
 """
 import argparse
 import json

@@ -8,7 +8,11 @@
 
 use std::time::Instant;
 
-use distune_kernels::{Buffers, Epilogue, Matrix, Precision, multiply, peak};
+use distune_kernels::{Buffers, Epilogue, LargePages, Matrix, Precision, multiply, peak};
+
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 /// Repetitions of a measurement; the best counts.
 const REPETITIONS: usize = 7;

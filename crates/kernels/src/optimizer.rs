@@ -118,7 +118,8 @@ impl<'a, T: Real> Update<'a, T> {
         self.chunks(elements).collect::<Vec<_>>().into_par_iter()
     }
 
-    fn chunks(self, elements: usize) -> impl Iterator<Item = Update<'a, T>> {
+    /// The same, one after the other.
+    pub(crate) fn chunks(self, elements: usize) -> impl ExactSizeIterator<Item = Update<'a, T>> {
         let Self { w, mut m, mut v, mut average, g, weight_decay, rate, step } = self;
         assert!(w.len() == g.len() && [&m, &v, &average].iter().all(|kept| kept.is_empty() || kept.len() == w.len()));
         w.chunks_mut(elements).zip(g.chunks(elements)).map(move |(w, g)| {

@@ -2,6 +2,9 @@
 //!
 //! Splits are of fixed size and over outputs, so that the bits do not depend on the number of threads.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use rayon::prelude::*;
 
 use crate::Real;
@@ -11,6 +14,35 @@ use crate::isa::vectorize;
 pub(crate) const ELEMENTS: usize = 1 << 14;
 /// Columns that one task of a column sum handles.
 const COLUMNS: usize = 64;
+
+/// Works at tasks on up to `workers` threads. Each takes its next task before it works at the one that it has, and is told which
+/// that is. Neighbouring tasks go to one thread as long as others have work of their own.
+pub(crate) fn each_with_next<T: Send>(
+    tasks: impl ExactSizeIterator<Item = T>,
+    workers: usize,
+    work: impl Fn(T, Option<&T>) + Sync,
+) {
+    let (count, workers) = (tasks.len(), workers.clamp(1, rayon::current_num_threads()));
+    let mut queues: Vec<VecDeque<T>> = (0..workers).map(|_| VecDeque::new()).collect();
+    tasks.enumerate().for_each(|(i, task)| queues[i * workers / count].push_back(task));
+    let queues = Mutex::new(queues);
+    let take = |worker: usize| {
+        let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = queues[worker].pop_front();
+        own.or_else(|| queues.iter_mut().max_by_key(|queue| queue.len())?.pop_back())
+    };
+    let all = |worker| {
+        let mut task = take(worker);
+        while let Some(current) = task {
+            task = take(worker);
+            work(current, task.as_ref());
+        }
+    };
+    if workers == 1 {
+        return all(0);
+    }
+    (0..workers).into_par_iter().with_max_len(1).for_each(all);
+}
 
 /// Rows that one task of a row-wise operation handles, for rows of `width` elements.
 pub(crate) fn rows_per_task(width: usize) -> usize {
@@ -123,5 +155,27 @@ impl<'a, T: Real> Strided<'a, T> {
         assert!(column + values.len() <= self.width && at + values.len() <= self.len);
         // SAFETY: inside the borrowed slice by the assertion; nobody else writes there by the caller's promise.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_task_is_done_once_and_the_next_one_is_known() {
+        for (tasks, workers) in [(0, 2), (1, 2), (7, 1), (7, 2), (1000, 4)] {
+            let (sent, received) = std::sync::mpsc::channel();
+            each_with_next(0..tasks, workers, |task, next| sent.send((task, next.copied())).unwrap_or_default());
+            drop(sent);
+            let mut done: Vec<(usize, Option<usize>)> = received.into_iter().collect();
+            done.sort_unstable();
+            assert!(done.iter().map(|(task, _)| *task).eq(0..tasks), "{tasks} tasks, each once: {done:?}");
+            let mut announced: Vec<usize> = done.into_iter().filter_map(|(_, next)| next).collect();
+            announced.sort_unstable();
+            announced.dedup();
+            // all but the first task of each thread
+            assert!(announced.len() + workers >= tasks, "{tasks} tasks, announced {announced:?}");
+        }
     }
 }

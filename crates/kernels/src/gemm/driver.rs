@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
+use super::ahead::{Ahead, Upcoming};
 use super::kernel::Kernel;
 use super::pack::{Left, LeftWords, Panel, Right};
 use super::tile::{Block, ROWS, Tile};
 use super::{Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};
 use crate::optimizer::{Factors, OptimizerStep, Update, optimizer_step};
+use crate::parallel::each_with_next;
 use crate::profile::{Operation, within};
 
 /// Tasks that each thread should get: they come out even, and one thread may be slower.
@@ -81,15 +81,17 @@ pub(super) fn multiply_with(
     let arranged = if blocks > 1 { buffers.right.arrange(isa, b, kernel.precision()) } else { &[] };
     let tasks = blocks * panels;
     let least = product.least_tasks(tasks);
-    (0..tasks).into_par_iter().with_min_len(least).with_max_len(least).for_each(|task| {
+    each_with_next(0..tasks, tasks.div_ceil(least), |task, next| {
         let (block, panel) = (task / panels, task % panels);
         let row_tiles = block * product.row_tiles() / blocks..(block + 1) * product.row_tiles() / blocks;
-        let right = match blocks {
-            1 => Columns::From(b, panel * Panel::COLUMNS),
-            _ => Columns::Arranged(&arranged[panel * product.words()..][..product.words()]),
+        let (right, upcoming) = match (blocks, next) {
+            (1, Some(next)) => (Columns::From(b, panel * Panel::COLUMNS), Upcoming::columns(b, next * Panel::COLUMNS)),
+            (1, None) => (Columns::From(b, panel * Panel::COLUMNS), Upcoming::NOTHING),
+            // arranged a moment ago
+            _ => (Columns::Arranged(&arranged[panel * product.words()..][..product.words()]), Upcoming::NOTHING),
         };
         // SAFETY: no other task has these row tiles of this panel.
-        unsafe { product.panel(row_tiles, panel, right) };
+        unsafe { product.panel(row_tiles, panel, right, &upcoming) };
     });
 }
 
@@ -123,16 +125,17 @@ pub(crate) fn multiply_updating(
     }
     let product = Product::new(Kernel::best(precision), isa(), &mut buffers.left, [c, &mut []], a, [k, n], epilogue);
     let factors = Factors::new(step, &update);
-    let least = product.least_tasks(product.panels());
-    let panels = update.split(Panel::COLUMNS * k).enumerate().with_min_len(least).with_max_len(least);
-    panels.for_each(|(panel, part)| {
+    let workers = product.panels().div_ceil(product.least_tasks(product.panels()));
+    let panels = update.chunks(Panel::COLUMNS * k).enumerate();
+    each_with_next(panels, workers, |(panel, part), next| {
         let Update { w, m, v, average, g, .. } = part;
         within(Operation::Optimizer, Operation::Linear, || {
             factors.make(Update { w: &mut *w, m, v, average, g, ..part });
         });
+        let upcoming = next.map_or(Upcoming::NOTHING, |(_, update)| Upcoming::update(update, k));
         let rows = Matrix::new(w, [w.len() / k, k]);
         // SAFETY: no other task has this panel.
-        unsafe { product.panel(0..product.row_tiles(), panel, Columns::From(rows.transposed(), 0)) };
+        unsafe { product.panel(0..product.row_tiles(), panel, Columns::From(rows.transposed(), 0), &upcoming) };
     });
 }
 
@@ -206,12 +209,12 @@ impl<'a> Product<'a> {
         SMALL.div_ceil((self.shape.iter().product::<usize>() / tasks.max(1)).max(1))
     }
 
-    /// Computes these row tiles of a panel of 48 columns.
+    /// Computes these row tiles of a panel of 48 columns, while `upcoming` comes into the cache.
     ///
     /// # Safety
     ///
     /// They exist, and nobody else has them.
-    unsafe fn panel(&self, row_tiles: Range<usize>, panel: usize, columns: Columns) {
+    unsafe fn panel(&self, row_tiles: Range<usize>, panel: usize, columns: Columns, upcoming: &Upcoming) {
         let words = self.words();
         let blocks = words.div_ceil(self.kernel.depth()).max(1);
         let column = panel * Panel::COLUMNS;
@@ -219,6 +222,7 @@ impl<'a> Product<'a> {
             Epilogue::Bias(bias) => Epilogue::Bias(&bias[column..bias.len().min(column + Panel::COLUMNS)]),
             other => other,
         };
+        let mut parts = upcoming.parts(blocks * row_tiles.len());
         PANEL.with_borrow_mut(|buffer| {
             for block in 0..blocks {
                 let depth = block * words / blocks..(block + 1) * words / blocks;
@@ -230,37 +234,30 @@ impl<'a> Product<'a> {
                 };
                 let epilogue = if block == 0 { first } else { Epilogue::Add };
                 for tile in row_tiles.clone() {
+                    let ahead = parts.next().unwrap_or(Ahead::NOTHING);
                     // SAFETY: passed on; the kernel is available by the assertion in `new`. There is a number for each tile.
                     unsafe {
                         // the sums of a stretch of K that others follow are not the result
                         let wanted = self.square && block + 1 == blocks;
                         let at = self.squares.wrapping_add(tile * self.panels() + panel);
                         let squares = if wanted { at } else { std::ptr::null_mut() };
-                        self.tile(tile, column, depth.start, right, &epilogue, squares);
+                        let left = self.left.operand(tile * ROWS, depth.start);
+                        self.tile(tile, column, Block { left, right, ahead }, &epilogue, squares);
                     }
                 }
             }
         });
     }
 
-    /// Computes a tile, summed over a stretch of K that begins with word `word`. The epilogue is that of its panel; it goes by
+    /// Computes a tile, summed over a stretch of K. The epilogue is that of its panel; it goes by
     /// reference, because a copy of it, read back at once, would wait for the output of the tile before to reach the memory.
     ///
     /// # Safety
     ///
     /// See [`Self::panel`].
-    unsafe fn tile(
-        &self,
-        tile: usize,
-        column: usize,
-        word: usize,
-        right: &[[u32; Panel::COLUMNS]],
-        epilogue: &Epilogue,
-        squares: *mut f64,
-    ) {
+    unsafe fn tile(&self, tile: usize, column: usize, block: Block, epilogue: &Epilogue, squares: *mut f64) {
         let ([m, stride, _], row) = (self.shape, tile * ROWS);
         let (rows, columns) = (ROWS.min(m - row), Panel::COLUMNS.min(stride - column));
-        let block = Block { left: self.left.operand(row, word), right };
         // SAFETY: row < m and column < stride, the output's rows and columns.
         let start = unsafe { self.start.add(row * stride + column) };
         if columns == Panel::COLUMNS {

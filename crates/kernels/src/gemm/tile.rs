@@ -1,6 +1,7 @@
 //! The innermost loop, written once over a vector type; the per-ISA files supply the vector and compile it.
 
 use super::Epilogue;
+use super::ahead::Ahead;
 use super::pack::Panel;
 
 /// Rows of a tile.
@@ -73,11 +74,12 @@ pub(super) trait Vector: Copy {
 }
 
 /// The operands of a tile: the rows of the left one, and a stretch along K of a panel of the right one, which says how long
-/// the stretch is.
+/// the stretch is. `ahead` is asked for meanwhile.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a> {
     pub(super) left: Operand,
     pub(super) right: &'a [[u32; Panel::COLUMNS]],
+    pub(super) ahead: Ahead,
 }
 
 /// A tile of the output: `rows <= ROWS` rows, `stride` apart, of `Panel::COLUMNS` numbers each.
@@ -167,22 +169,41 @@ unsafe fn part<V: Vector, const N: usize, const VECTORS: usize>(block: Block, ti
         }
         let left = Operand { start: block.left.start.add(row * block.left.strides[0]), ..block.left };
         let right = block.right.as_ptr().cast::<u32>().add(column);
-        let sums = sums::<V, N, VECTORS>(left, right, Panel::COLUMNS, block.right.len());
-        let mut squares = V::zero();
-        for (r, sums) in sums.into_iter().enumerate() {
-            let start = tile.start.add((row + r) * tile.stride + column);
-            for (v, sum) in sums.into_iter().enumerate() {
-                let to = start.add(v * V::LANES);
-                let result = match tile.epilogue {
-                    Epilogue::Overwrite => sum,
-                    Epilogue::Add => V::load(to).add(sum),
-                    Epilogue::Bias(bias) => sum.add(V::load(bias.as_ptr().add(column + v * V::LANES))),
-                };
-                result.store(to);
-                squares = result.square_add(squares);
+        // a tile of several parts asks during the first one
+        let ahead = if row + column == 0 { block.ahead } else { Ahead::NOTHING };
+        let mut sums = sums::<V, N, VECTORS>(left, right, Panel::COLUMNS, block.right.len(), ahead);
+        let at = |r: usize, v: usize| (row + r) * tile.stride + column + v * V::LANES;
+        // the choice outside of the loops, so that the sums stay in registers
+        match tile.epilogue {
+            Epilogue::Overwrite => {}
+            Epilogue::Add => {
+                for r in 0..N {
+                    for v in 0..VECTORS {
+                        sums[r][v] = V::load(tile.start.add(at(r, v))).add(sums[r][v]);
+                    }
+                }
+            }
+            Epilogue::Bias(bias) => {
+                for v in 0..VECTORS {
+                    let bias = V::load(bias.as_ptr().add(column + v * V::LANES));
+                    for r in 0..N {
+                        sums[r][v] = sums[r][v].add(bias);
+                    }
+                }
+            }
+        }
+        for r in 0..N {
+            for v in 0..VECTORS {
+                sums[r][v].store(tile.start.add(at(r, v)));
             }
         }
         if !tile.squares.is_null() {
+            let mut squares = V::zero();
+            for sums in sums {
+                for sum in sums {
+                    squares = sum.square_add(squares);
+                }
+            }
             let mut lanes = [0.0_f32; 16];
             squares.store(lanes.as_mut_ptr());
             *tile.squares += lanes.into_iter().map(f64::from).sum::<f64>();
@@ -198,7 +219,7 @@ pub(super) struct Operand {
 }
 
 /// The sums over `depth` words along K of `N` rows of the left operand with `VECTORS` vectors of the right one, whose rows are
-/// `stride` words apart.
+/// `stride` words apart. `ahead` is asked for meanwhile.
 ///
 /// # Safety
 ///
@@ -209,10 +230,13 @@ unsafe fn sums<V: Vector, const N: usize, const VECTORS: usize>(
     right: *const u32,
     stride: usize,
     depth: usize,
+    ahead: Ahead,
 ) -> [[V; VECTORS]; N] {
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::zero(); VECTORS]; N];
+        let interval = ahead.interval(depth);
+        let (mut next, mut row) = (interval, 0);
         for k in 0..depth {
             let mut words = [V::splat(0); VECTORS];
             for v in 0..VECTORS {
@@ -223,6 +247,10 @@ unsafe fn sums<V: Vector, const N: usize, const VECTORS: usize>(
                 for v in 0..VECTORS {
                     sums[r][v] = sums[r][v].multiply_add(factor, words[v]);
                 }
+            }
+            if k == next {
+                ahead.ask::<V>(row);
+                (next, row) = (next + interval, row + 1);
             }
         }
         sums
@@ -320,7 +348,7 @@ unsafe fn small_part<V: Vector, const N: usize, const VECTORS: usize>(
 ) {
     // SAFETY: passed on.
     unsafe {
-        for (r, sums) in sums::<V, N, VECTORS>(left, right, stride, k).into_iter().enumerate() {
+        for (r, sums) in sums::<V, N, VECTORS>(left, right, stride, k, Ahead::NOTHING).into_iter().enumerate() {
             for (v, sum) in sums.into_iter().enumerate() {
                 let to = to.add(r * n + v * V::LANES);
                 let result = if accumulate { V::load(to).add(sum) } else { sum };

@@ -110,6 +110,18 @@ pub trait Engine {
     /// # Errors
     /// Those of the reader.
     fn read_trained(&mut self, from: &mut dyn Read) -> std::io::Result<()>;
+
+    /// Writes everything that a step changes and the next one reads: what trains, and what the optimizer keeps of it.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    fn write_state(&mut self, to: &mut dyn Write) -> std::io::Result<()>;
+
+    /// Reads back what [`Self::write_state`] wrote.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    fn read_state(&mut self, from: &mut dyn Read) -> std::io::Result<()>;
 }
 
 /// The engine for CPUs, on all cores of the current rayon pool. Linear layers multiply in f32 or bf16; everything else is
@@ -166,6 +178,18 @@ impl Cpu {
     pub fn into_model(mut self) -> Model {
         self.settle();
         self.model
+    }
+
+    /// Every array that a step changes and the next one reads, in the order of a checkpoint. None waits for a step any more.
+    fn state(&mut self) -> Vec<&mut [f32]> {
+        self.settle();
+        let Some(t) = &mut self.training else { return Vec::new() };
+        let trains: Vec<bool> =
+            self.model.weights.table().tensors().iter().map(|tensor| t.thawed.trains(tensor)).collect();
+        let arrays =
+            [&mut self.model.weights, &mut t.first_moments, &mut t.second_moments].map(Parameters::tensors_mut);
+        let trained = |tensors: Vec<_>| tensors.into_iter().zip(&trains).filter(|(_, trains)| **trains);
+        arrays.into_iter().flat_map(trained).map(|(tensor, _)| tensor).collect()
     }
 
     /// Makes the step that weights still wait for.
@@ -311,5 +335,16 @@ impl Engine for Cpu {
         t.waiting = None;
         let mut read = |tensor| from.read_exact(bytemuck::cast_slice_mut(self.model.weights.tensor_mut(tensor)));
         t.thawed.tensors().try_for_each(&mut read)
+    }
+
+    fn write_state(&mut self, to: &mut dyn Write) -> std::io::Result<()> {
+        self.state().into_iter().try_for_each(|array| to.write_all(bytemuck::cast_slice(array)))
+    }
+
+    fn read_state(&mut self, from: &mut dyn Read) -> std::io::Result<()> {
+        if let Some(training) = &mut self.training {
+            training.waiting = None;
+        }
+        self.state().into_iter().try_for_each(|array| from.read_exact(bytemuck::cast_slice_mut(array)))
     }
 }

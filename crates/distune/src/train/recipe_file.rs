@@ -119,7 +119,7 @@ impl RecipeFile {
         let columns =
             Columns { text: some(), label: some(), pair: some(), group: some(), skip_bad: true, ..Columns::default() };
         let (model, precision, data) = (some(), some(), vec![String::new()]);
-        let recipe = Recipe { head_learning_rate: Some(1.0), ..Recipe::default() };
+        let recipe = Recipe { head_learning_rate: Some(1.0), max_time: "1s".parse().ok(), ..Recipe::default() };
         let all = Self { model, data, precision, new_head: true, columns, recipe };
         Table::try_from(all).map(|table| table.keys().cloned().collect()).unwrap_or_default()
     }
@@ -201,6 +201,7 @@ mod tests {
             class_weights: ClassWeights::Named([("x y".to_owned(), 0.5), ("z".to_owned(), 2.0)].into()),
             select_on: SelectOn::Dev,
             seed: (1 << 62) + 1,
+            max_time: Some("1h 30m".parse().unwrap()),
             ..Recipe::default()
         };
         assert_eq!(read(&file.to_toml().unwrap()).unwrap(), file);

@@ -349,6 +349,8 @@ impl<'a> Training<'a, '_> {
         let metric = self.recipe.metric_for_best_model;
         let best = self.done.evaluations.iter().all(|e| metric.is_better(&validation, &e.validation));
         if best && self.done.step() < self.schedule.total_steps {
+            // makes room first
+            self.best = None;
             self.best = Some(keep_weights(engine, self.storage)?);
         }
         let record = EvaluationRecord {

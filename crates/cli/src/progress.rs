@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     lines: bool,
     unit: &'static str,
     start: Instant,
+    /// Pieces that were done before.
+    before: usize,
     next_line: Instant,
 }
 
@@ -35,7 +37,7 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(Some(0), target).with_style(style.with_key("per_sec", rate));
         let start = Instant::now();
-        Self { bar, lines: !terminal && !common.quiet, unit, start, next_line: start + FIRST_LINE_AFTER }
+        Self { bar, lines: !terminal && !common.quiet, unit, start, before: 0, next_line: start + FIRST_LINE_AFTER }
     }
 
     /// `done` of `total` pieces are done.
@@ -49,13 +51,20 @@ impl Progress {
         }
     }
 
+    /// So many pieces were done before; the rate is that of the others.
+    pub(crate) fn start_from(&mut self, done: usize) {
+        self.before = done;
+        self.bar.set_position(done as u64);
+        self.bar.reset_eta();
+    }
+
     fn line(&mut self, done: usize, total: usize, message: &dyn Fn() -> String) {
         let now = Instant::now();
         if now < self.next_line {
             return;
         }
         self.next_line = now + LINE_EVERY;
-        let rate = done as f64 / (now - self.start).as_secs_f64();
+        let rate = done.saturating_sub(self.before) as f64 / (now - self.start).as_secs_f64();
         let left = (total - done.min(total)) as f64 / rate.max(1e-9);
         let (unit, message) = (self.unit, message());
         // a closed standard error is no reason to stop

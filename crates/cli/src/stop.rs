@@ -1,12 +1,8 @@
 //! Ctrl-C and SIGTERM: the first one asks the work to end cleanly, a second one quits at once.
 
 use std::io::{Write, stderr};
-use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The unfinished output directory, which goes when the program quits at once.
-static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static WAITING: AtomicBool = AtomicBool::new(false);
 
@@ -21,11 +17,6 @@ pub(crate) fn waiting(waiting: bool) {
     WAITING.store(waiting, Ordering::SeqCst);
 }
 
-/// Names the directory of unfinished output, or says that there is none any more.
-pub(crate) fn unfinished(path: Option<PathBuf>) {
-    *UNFINISHED.lock().unwrap_or_else(|e| e.into_inner()) = path;
-}
-
 /// Installs the handler.
 pub(crate) fn install() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
@@ -36,10 +27,6 @@ pub(crate) fn install() -> anyhow::Result<()> {
             std::process::exit(130);
         }
         if again {
-            if let Some(path) = UNFINISHED.lock().unwrap_or_else(|e| e.into_inner()).take() {
-                // what cannot be removed stays; there is nobody left to tell
-                let _ = std::fs::remove_dir_all(path);
-            }
             std::process::exit(130);
         }
     })?;

@@ -109,6 +109,18 @@ pub trait Engine {
     /// # Errors
     /// Those of the reader.
     fn read_trained(&mut self, from: &mut dyn Read) -> std::io::Result<()>;
+
+    /// Writes everything that a step changes and the next one reads: what trains, and what the optimizer keeps of it.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    fn write_state(&mut self, to: &mut dyn Write) -> std::io::Result<()>;
+
+    /// Reads back what [`Self::write_state`] wrote.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    fn read_state(&mut self, from: &mut dyn Read) -> std::io::Result<()>;
 }
 
 /// The engine for CPUs, on all cores of the current rayon pool. Linear layers multiply in f32 or bf16; everything else is
@@ -163,6 +175,19 @@ impl Cpu {
     pub fn into_model(mut self) -> Model {
         self.settle();
         self.model
+    }
+
+    /// Every array that a step changes and the next one reads, in the order of a checkpoint: weights as readers find them, what the
+    /// optimizer keeps of them.
+    fn state(&mut self) -> Vec<&mut [f32]> {
+        self.settle();
+        let Some(t) = &mut self.training else { return Vec::new() };
+        let trains: Vec<bool> =
+            self.model.weights.table().tensors().iter().map(|tensor| t.thawed.trains(tensor)).collect();
+        let kept = t.kept.iter_mut().flat_map(Kept::arrays);
+        let arrays = std::iter::once(&mut self.model.weights).chain(kept).map(Parameters::tensors_mut);
+        let trained = |tensors: Vec<_>| tensors.into_iter().zip(&trains).filter(|(_, trains)| **trains);
+        arrays.flat_map(trained).map(|(tensor, _)| tensor).collect()
     }
 
     /// Makes the weights what readers should find; see [`Training::settle`].
@@ -327,5 +352,23 @@ impl Engine for Cpu {
         let Some(t) = &mut self.training else { return Ok(()) };
         let mut read = |tensor| from.read_exact(bytemuck::cast_slice_mut(self.model.weights.tensor_mut(tensor)));
         t.thawed.tensors().try_for_each(&mut read)
+    }
+
+    fn write_state(&mut self, to: &mut dyn Write) -> std::io::Result<()> {
+        let kinds = self.training.as_ref().and_then(|t| t.kept.as_ref()).map_or([false; 3], Kept::kinds);
+        to.write_all(&kinds.map(u8::from))?;
+        self.state().into_iter().try_for_each(|array| to.write_all(bytemuck::cast_slice(array)))
+    }
+
+    fn read_state(&mut self, from: &mut dyn Read) -> std::io::Result<()> {
+        let mut kinds = [0; 3];
+        from.read_exact(&mut kinds)?;
+        let [first, second, average] = kinds.map(|kind| kind != 0);
+        if let Some(t) = &mut self.training {
+            t.waiting = None;
+            let kept = || Kept::new(&self.model.weights, &t.thawed, [first, second], average);
+            t.kept = (first || second || average).then(kept);
+        }
+        self.state().into_iter().try_for_each(|array| from.read_exact(bytemuck::cast_slice_mut(array)))
     }
 }

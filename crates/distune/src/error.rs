@@ -59,8 +59,8 @@ pub enum Error {
     },
     /// The loss, the gradient or a weight stopped being a number.
     #[error(
-        "step {step}: the {what} is {value} at learning rate {learning_rate:e}; training stopped and nothing was \
-         written. Use a smaller --learning-rate, or check the starting weights"
+        "step {step}: the {what} is {value} at learning rate {learning_rate:e}; training stopped. Use a smaller \
+         --learning-rate, or check the starting weights"
     )]
     NotFinite {
         /// The optimizer step, counted from 1.

@@ -2,7 +2,7 @@
 //!
 //! The way of the data: [`data`] reads rows, [`tokenize`] makes token ids, [`data::Batch`] packs them, an
 //! [`engine::Engine`] computes logits and training steps, [`train`] runs the epochs, [`eval`] judges, [`run`] writes
-//! the directory that Transformers loads, [`predict`] uses it. [`hub`] fetches models and data by name.
+//! the directory that Transformers loads, [`unfinished`] keeps it until then, [`predict`] uses it. [`hub`] fetches models and data by name.
 
 pub mod curves;
 pub mod data;
@@ -15,6 +15,7 @@ pub mod predict;
 pub mod run;
 pub mod tokenize;
 pub mod train;
+pub mod unfinished;
 pub mod vocabulary;
 
 pub use error::{Error, Result};

@@ -1,6 +1,7 @@
 //! The run directory: the Hugging Face files of the trained model with the records of the training beside them.
 //!
-//! It is written in full under another name and then renamed, so that it is there whole or not at all.
+//! It is written in full under another name and then renamed, so that it is there whole or not at all: by [`RunDirectory`] where that
+//! takes no time, by [`crate::unfinished::UnfinishedRun`] where it may be interrupted and gone on with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::eval::Evaluation;
 use crate::model::{Model, save};
-use crate::train::{Outcome, RecipeFile};
+use crate::train::{Outcome, RecipeFile, flush_directory};
 use crate::{Error, Result};
 
 /// Classes of a confusion matrix that is written, at most.
@@ -30,13 +31,16 @@ pub struct RunDirectory {
 
 /// Directories made on the way to the output, which go again if they are left empty.
 #[derive(Debug)]
-struct CreatedParents(Vec<PathBuf>);
+pub(crate) struct CreatedParents(Vec<PathBuf>);
 
 impl CreatedParents {
-    fn create(parent: &Path) -> std::io::Result<Self> {
+    /// Creates what lies above a path.
+    pub(crate) fn above(path: &Path) -> Result<Self> {
+        let absolute = std::path::absolute(path).map_err(|e| Error::io(path, "use", &e))?;
+        let parent = absolute.parent().unwrap_or(&absolute);
         let missing = parent.ancestors().take_while(|p| !p.exists()).map(Path::to_owned).collect();
         let created = Self(missing);
-        fs::create_dir_all(parent)?;
+        fs::create_dir_all(parent).map_err(|e| Error::io(parent, "create the directory", &e))?;
         Ok(created)
     }
 }
@@ -48,27 +52,54 @@ impl Drop for CreatedParents {
     }
 }
 
+/// Checks that a directory is free, or may be overwritten.
+pub(crate) fn check_target(target: &Path, overwrite: bool) -> Result<()> {
+    if target.exists() && !target.is_dir() {
+        return Err(Error::file(target, "exists and is not a directory", "Choose another --output"));
+    }
+    if target.exists() && !overwrite {
+        let hint = "Choose another --output, or add --overwrite to replace it";
+        return Err(Error::file(target, "the output directory exists", hint));
+    }
+    let entries = || fs::read_dir(target).map(Iterator::count).unwrap_or(0);
+    if target.exists() && !target.join("config.json").exists() && entries() > 0 {
+        let problem = "is not the directory of a model (no config.json in it), so it is not overwritten";
+        return Err(Error::file(target, problem, "Choose another --output"));
+    }
+    Ok(())
+}
+
+/// Gives a directory its name. An old one of that name is removed only after the new one has taken its place.
+pub(crate) fn replace(from: &Path, target: &Path) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io(target, "put the finished run in place", &e);
+    let target = std::path::absolute(target).map_err(failed)?;
+    let parent = target.parent().unwrap_or(&target);
+    let aside = tempfile::Builder::new().prefix(".distune-").tempdir_in(parent).map_err(failed)?;
+    let old = aside.path().join("old");
+    let replaced = target.exists();
+    if replaced {
+        fs::rename(&target, &old).map_err(failed)?;
+    }
+    if let Err(e) = fs::rename(from, &target) {
+        if replaced {
+            fs::rename(&old, &target).map_err(failed)?;
+        }
+        return Err(failed(e));
+    }
+    flush_directory(parent).map_err(failed)?;
+    aside.close().map_err(|e| Error::io(&old, "remove the replaced directory", &e))
+}
+
 impl RunDirectory {
     /// Makes sure, before any work, that the directory can be written.
     ///
     /// # Errors
     /// [`Error::File`] when `target` exists and `overwrite` is false or it holds something else than a model, or when its parent cannot be written.
     pub fn create(target: &Path, overwrite: bool) -> Result<Self> {
-        if target.exists() && !target.is_dir() {
-            return Err(Error::file(target, "exists and is not a directory", "Choose another --output"));
-        }
-        if target.exists() && !overwrite {
-            let hint = "Choose another --output, or add --overwrite to replace it";
-            return Err(Error::file(target, "the output directory exists", hint));
-        }
-        let entries = || fs::read_dir(target).map(Iterator::count).unwrap_or(0);
-        if target.exists() && !target.join("config.json").exists() && entries() > 0 {
-            let problem = "is not the directory of a model (no config.json in it), so it is not overwritten";
-            return Err(Error::file(target, problem, "Choose another --output"));
-        }
+        check_target(target, overwrite)?;
         let absolute = std::path::absolute(target).map_err(|e| Error::io(target, "use", &e))?;
+        let parents = CreatedParents::above(&absolute)?;
         let parent = absolute.parent().unwrap_or(&absolute);
-        let parents = CreatedParents::create(parent).map_err(|e| Error::io(parent, "create the directory", &e))?;
         let temporary = tempfile::Builder::new().prefix(".distune-").tempdir_in(parent);
         let temporary = temporary.map_err(|e| Error::io(parent, "write into the directory", &e))?;
         Ok(Self { target: absolute, overwrite, temporary, _parents: parents })
@@ -84,25 +115,11 @@ impl RunDirectory {
     /// # Errors
     /// [`Error::File`] when it cannot be renamed, or when something of that name has appeared meanwhile.
     pub fn finish(self) -> Result<PathBuf> {
-        let failed = |e: std::io::Error| Error::io(&self.target, "put the finished run in place", &e);
         if self.target.exists() && !self.overwrite {
-            return Err(Error::file(&self.target, "has appeared during the training", "Move it away"));
+            return Err(Error::file(&self.target, "has appeared meanwhile", "Move it away"));
         }
-        set_readable(self.path()).map_err(failed)?;
-        let old = self.temporary.path().with_extension("old");
-        let replaced = self.target.exists();
-        if replaced {
-            fs::rename(&self.target, &old).map_err(failed)?;
-        }
-        if let Err(e) = fs::rename(self.path(), &self.target) {
-            if replaced {
-                fs::rename(&old, &self.target).map_err(failed)?;
-            }
-            return Err(failed(e));
-        }
-        if replaced {
-            fs::remove_dir_all(&old).map_err(|e| Error::io(&old, "remove the replaced directory", &e))?;
-        }
+        set_readable(self.path()).map_err(|e| Error::io(self.path(), "make readable", &e))?;
+        replace(self.path(), &self.target)?;
         Ok(self.target)
     }
 }

@@ -8,20 +8,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, Command, Id};
 use distune::data::{Columns, Dataset, Examples, LabelMap, Splits, Table};
-use distune::engine::Cpu;
+use distune::engine::{Cpu, Engine};
 use distune::eval::evaluate;
 use distune::model::{Architecture, Config, Model, ModelFiles, ProblemType};
-use distune::run::{Run, RunDirectory};
-use distune::train::{CacheLimits, RecipeFile, Storage, frozen_hash, parts};
+use distune::run::Run;
+use distune::train::{
+    CacheLimits, Checkpoints, Origin, RecipeFile, Storage, fit_to_time, frozen_hash, parts, save_finished,
+};
+use distune::unfinished::{UnfinishedRun, shell_quoted};
 use distune::{Error, Result};
 
 use self::recipe::RecipeArgs;
-use self::report::{Watcher, adapters, report, show_parts};
+use self::report::{Report, Watcher, adapters, show_parts};
 use crate::columns::ColumnArgs;
 use crate::output::{note, thousands};
-use crate::{Common, memory, sources, stop};
+use crate::{Common, memory, sources};
 
 /// Names of classes that a note lists, at most.
 const LABELS_SHOWN: usize = 20;
@@ -48,9 +51,12 @@ pub(crate) struct TrainArgs {
     /// Directory to write [default: runs/DATA-1, or the next free number]
     #[arg(long, short)]
     output: Option<PathBuf>,
-    /// Replace the output directory if it exists
+    /// Replace the output directory if it exists, and an unfinished training of it
     #[arg(long)]
     overwrite: bool,
+    /// Go on with a training that was interrupted, with its own settings: DIR is its --output
+    #[arg(long, value_name = "DIR", conflicts_with_all = settings_of_a_training())]
+    resume: Option<PathBuf>,
     /// Start with a new head even if the model's own one fits the labels
     #[arg(long)]
     new_head: bool,
@@ -59,6 +65,13 @@ pub(crate) struct TrainArgs {
     cache_limit: ByteSize,
     #[command(flatten)]
     recipe: RecipeArgs,
+}
+
+/// The options that a training which goes on has had.
+fn settings_of_a_training() -> Vec<Id> {
+    let options = ColumnArgs::augment_args(RecipeArgs::augment_args(Command::new("settings")));
+    let others = ["recipe_file", "model", "data", "output", "new_head"].map(Id::from);
+    options.get_arguments().map(|option| option.get_id().clone()).chain(others).collect()
 }
 
 impl TrainArgs {
@@ -79,14 +92,77 @@ impl TrainArgs {
 }
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
+    let (mut run, settings) = match &args.resume {
+        Some(named) => resume(named, args, common)?,
+        None => {
+            let settings = args.settings()?;
+            let output = args.output.clone().map_or_else(|| next_free(&settings.data[0]), Ok)?;
+            (UnfinishedRun::create(&output, args.overwrite)?, settings)
+        }
+    };
+    let trained = train(args, common, &mut run, settings);
+    let shown = trained.map_err(|error| how_to_go_on(error, &run, args, common))?;
+    run.finish()?;
+    shown.show(common)
+}
+
+/// The training that a directory is of, and its settings.
+fn resume(named: &Path, args: &TrainArgs, common: &Common) -> Result<(UnfinishedRun, RecipeFile)> {
+    let run = UnfinishedRun::resume(named, args.overwrite)?;
+    let settings = run.settings()?;
+    if let Some(found) = common.precision {
+        let expected =
+            format!("that of the training ({}), so leave it out", settings.precision.as_deref().unwrap_or("auto"));
+        return Err(Error::value("--resume", "--precision", expected, format!("{found:?}").to_lowercase()));
+    }
+    if !run.has_checkpoint() {
+        note(common, format!("{}: no checkpoint yet, starts from the beginning.", run.path().display()));
+    }
+    Ok((run, settings))
+}
+
+/// An error of a training, with how to go on where there is a checkpoint.
+fn how_to_go_on(error: anyhow::Error, run: &UnfinishedRun, args: &TrainArgs, common: &Common) -> anyhow::Error {
+    if !run.has_checkpoint() {
+        return error;
+    }
+    let overwrite = if args.overwrite && run.target().exists() { " --overwrite" } else { "" };
+    let standard_input = if run.settings().is_ok_and(|s| s.data.iter().any(|d| d == "-")) {
+        ", with the same standard input"
+    } else {
+        ""
+    };
+    let command = format!("distune train --resume {}{overwrite}{standard_input}", shell_quoted(run.target()));
+    match error.downcast::<Error>() {
+        Ok(Error::Interrupted { when, kept }) => {
+            Error::Interrupted { when, kept: format!("{kept}. Go on with: {command}") }.into()
+        }
+        Ok(error) => {
+            let kept = format!("The training so far is kept in {}", run.path().display());
+            note(
+                common,
+                match error {
+                    Error::NotFinite { .. } => format!("{kept}; it would end in the same way again."),
+                    _ => format!("{kept}. To go on: {command}"),
+                },
+            );
+            error.into()
+        }
+        Err(error) => error,
+    }
+}
+
+/// Trains and writes everything into the unfinished run.
+fn train(
+    args: &TrainArgs,
+    common: &Common,
+    run: &mut UnfinishedRun,
+    mut settings: RecipeFile,
+) -> anyhow::Result<Report> {
     // cheapest checks first
-    let mut settings = args.settings()?;
     let precision = common.precision_over(settings.precision.as_deref());
     settings.precision = Some(precision.to_string());
     let (model_name, data_names) = (settings.model.clone().unwrap_or_default(), settings.data.clone());
-    let output = args.output.clone().unwrap_or_else(|| next_free(&data_names[0]));
-    let directory = RunDirectory::create(&output, args.overwrite)?;
-    stop::unfinished(Some(directory.path().to_owned()));
     let mut files = sources::model(&model_name, common)?;
     let config = Config::from_json(&files.file("config.json"), &files.config)?;
     sources::notes(&files, &config).iter().for_each(|text| note(common, text));
@@ -144,25 +220,38 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         let limit = args.cache_limit.display().si();
         note(common, format!("Frozen blocks run once for each row; what they put out is kept, up to {limit}."));
     }
-    // temporary files lie beside the run that is being written
-    let storage = Storage { directory: directory.path().to_owned(), cache };
+    // temporary files lie in the run that is being written
+    let mut storage = Storage { directory: run.path().to_owned(), cache, checkpoints: None };
     let mut watcher = Watcher::new(common, tokenizer.max_length());
+    run.write_settings(&settings)?;
+    let at_the_end = test.as_ref().map_or(0, Examples::len);
+    let recipe = &mut settings.recipe;
+    if let Some(fitted) = fit_to_time(&mut engine, &train, &validation, at_the_end, recipe, &storage, &mut watcher)? {
+        watcher.fitted(&fitted);
+        run.write_settings(&settings)?;
+    }
+    let recipe = &settings.recipe;
+    let rows = [("train", Some(&train)), ("validation", Some(&validation)), (test_name, test.as_ref())];
+    let rows: Vec<_> = rows.into_iter().filter_map(|(name, rows)| Some((name, rows?))).collect();
+    let origin = Origin::new(engine.model(), precision, &files.tokenizer, &rows, recipe);
+    storage.checkpoints = Some(Checkpoints { directory: run.path().to_owned(), origin });
     let outcome = distune::train::train(&mut engine, &train, &validation, recipe, &storage, &mut watcher)?;
-    let mut model = engine.into_model();
-    let after = frozen_hash(&model.weights, &thawed);
+    let after = frozen_hash(&engine.model().weights, &thawed);
     if before != after {
         bail!("frozen tensors changed during training (SHA-256 {before} before, {after} after): please report this");
     }
-    if table.lora().is_some() {
-        model = model.merged();
+    // test rows are judged by the weights that are saved
+    let mut merged = table.lora().map(|_| Cpu::new(engine.model().merged(), precision));
+    if merged.is_some() {
         watcher.progress.note("The adapters have become part of the weights.");
     }
-    // of the weights that are saved
-    let mut engine = Cpu::new(model, precision);
-    let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;
+    let saved = merged.as_mut().unwrap_or(&mut engine);
+    let test = test.map(|test| evaluate(saved, &test, &mut watcher)).transpose();
+    let test = test.map_err(|error| save_finished(error, &mut engine, &outcome, recipe, &storage))?;
     watcher.progress.finish();
-    let model = engine.into_model();
-    let run = Run {
+
+    let model = merged.unwrap_or(engine).into_model();
+    let written = Run {
         model: &model,
         tokenizer: &files.tokenizer,
         settings: &settings,
@@ -170,16 +259,14 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         outcome: &outcome,
         test: test.as_ref(),
     };
-    run.write(directory.path())?;
-    stop::unfinished(None);
-    directory.finish()?;
+    written.write(run.path())?;
     let frozen = table.tensors().iter().any(|tensor| !thawed.trains(tensor));
     let next = match (&settings.columns.text, &settings.columns.pair) {
         (Some(text), Some(second)) => format!("--data FILE --text-column {text:?} --pair-column {second:?}"),
         _ => "\"your text\"".to_owned(),
     };
-    report(common, &output, &outcome, (test_name, test.as_ref()), frozen.then_some(&before), &next)?;
-    Ok(())
+    let output = run.target().to_owned();
+    Ok(Report { output, outcome, test_name, test, frozen: frozen.then_some(before), next })
 }
 
 /// Names the columns of text, pair and label for the run's records, unless other splits call them otherwise.
@@ -198,7 +285,7 @@ fn no_validation(data: &Path) -> Error {
 }
 
 /// `runs/NAME-1`, or the first number that is free.
-fn next_free(data: &str) -> PathBuf {
+fn next_free(data: &str) -> Result<PathBuf> {
     let name = match data {
         "-" => "stdin".to_owned(),
         data => Path::new(data).file_stem().and_then(|s| s.to_str()).unwrap_or("run").replace([':', '@'], "-"),
@@ -206,8 +293,8 @@ fn next_free(data: &str) -> PathBuf {
     let mut number = 1;
     loop {
         let path = Path::new("runs").join(format!("{name}-{number}"));
-        if !path.exists() {
-            return path;
+        if !path.exists() && !UnfinishedRun::path_of(&path)?.exists() {
+            return Ok(path);
         }
         number += 1;
     }

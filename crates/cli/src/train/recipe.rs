@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use distune::Result;
 use distune::data::SelectOn;
 use distune::model::Config;
-use distune::train::{ClassWeights, Metric, Optimizer, Recipe, Scheduler, Unfreeze};
+use distune::train::{ClassWeights, Metric, Optimizer, Recipe, Scheduler, TimeLimit, Unfreeze};
 
 use super::lora::LoraArgs;
 
@@ -121,6 +121,9 @@ pub(super) struct RecipeArgs {
     /// Steps of the whole training, instead of --epochs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     max_steps: Option<i64>,
+    /// Time for all steps and evaluations, such as 10m or 1h 30m: as many of the steps as fit, with the whole schedule laid over them
+    #[arg(long, value_name = "TIME")]
+    max_time: Option<TimeLimit>,
     /// Steps between two evaluations of the validation rows [default: one after each epoch]
     #[arg(long, value_name = "N")]
     eval_steps: Option<usize>,
@@ -133,6 +136,13 @@ pub(super) struct RecipeArgs {
     /// By how much the metric must rise to count [default: 0]
     #[arg(long, value_name = "X")]
     early_stopping_threshold: Option<f64>,
+    /// Steps between two checkpoints, from which --resume goes on [default: one after an evaluation, at most one a minute, and at least
+    /// one in ten minutes]
+    #[arg(long, value_name = "N")]
+    save_steps: Option<usize>,
+    /// Checkpoints that are kept, the newest ones; 0 for all [default: 2]
+    #[arg(long, value_name = "N")]
+    save_total_limit: Option<usize>,
     /// Seed of the new head, the shuffling, the dropout and a split of the rows [default: 42]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -186,10 +196,14 @@ impl RecipeArgs {
 
     /// What the options say, and for the rest what `r` says.
     pub(super) fn over(&self, r: Recipe) -> Result<Recipe> {
+        let r = self.lora.over(r)?;
         let recipe = Recipe {
             unfreeze: self.unfreeze.clone().unwrap_or(r.unfreeze),
             gradual_unfreezing: self.gradual_unfreezing || r.gradual_unfreezing,
             reinit_blocks: self.reinit_blocks.unwrap_or(r.reinit_blocks),
+            lora_rank: r.lora_rank,
+            lora_alpha: r.lora_alpha,
+            lora_targets: r.lora_targets,
             cache_frozen: r.cache_frozen && !self.no_cache,
             num_train_epochs: self.epochs.unwrap_or(r.num_train_epochs),
             per_device_train_batch_size: self.batch_size.unwrap_or(r.per_device_train_batch_size),
@@ -221,13 +235,15 @@ impl RecipeArgs {
             max_seq_length: self.max_length.unwrap_or(r.max_seq_length),
             select_on: self.select_on.map_or(r.select_on, SelectOn::from),
             max_steps: self.max_steps.unwrap_or(r.max_steps),
+            max_time: self.max_time.or(r.max_time),
             eval_steps: self.eval_steps.unwrap_or(r.eval_steps),
             metric_for_best_model: self.metric_for_best_model.unwrap_or(r.metric_for_best_model),
             early_stopping_patience: self.early_stopping_patience.unwrap_or(r.early_stopping_patience),
             early_stopping_threshold: self.early_stopping_threshold.unwrap_or(r.early_stopping_threshold),
+            save_steps: self.save_steps.unwrap_or(r.save_steps),
+            save_total_limit: self.save_total_limit.unwrap_or(r.save_total_limit),
             seed: self.seed.unwrap_or(r.seed),
         };
-        let recipe = self.lora.over(recipe)?;
         recipe.check()?;
         Ok(recipe)
     }

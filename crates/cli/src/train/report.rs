@@ -1,13 +1,16 @@
 //! What `distune train` shows: the parts that train, progress, epochs, the report.
 
-use std::path::Path;
+use std::io::{Write, stderr};
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use distune::data::Lengths;
 use distune::eval::{Evaluation, Metrics, table};
 use distune::model::lora::Lora;
 use distune::run::evaluation_results;
-use distune::train::{CacheReport, EvaluationRecord, Observer, Outcome, PartOfModel, StepRecord};
+use distune::train::{
+    CacheReport, EvaluationRecord, FittedSteps, Observer, Outcome, PartOfModel, SavedCheckpoint, StepRecord,
+};
 use serde_json::{Value, json};
 
 use crate::output::{line, note, score, thousands};
@@ -62,6 +65,19 @@ impl<'a> Watcher<'a> {
         Self { progress: Progress::new(common, "samples"), common, max_length, loss: None, rows: (0, 0) }
     }
 
+    /// Says how many steps fit into the time.
+    pub(super) fn fitted(&self, fitted: &FittedSteps) {
+        let FittedSteps { max_time, steps, steps_asked_for, seconds_a_step, seconds_an_evaluation, seconds } = fitted;
+        let part = match steps < steps_asked_for {
+            true => format!("{} of {} steps fit", thousands(*steps), thousands(*steps_asked_for)),
+            false => format!("all {} steps fit", thousands(*steps)),
+        };
+        self.progress.note(&format!(
+            "{max_time}: {part}, measured {seconds_a_step:.3} s a step and {seconds_an_evaluation:.1} s an evaluation, {seconds:.0} s in all"
+        ));
+        self.event("max_time", json!(fitted));
+    }
+
     /// One line of JSON; a reader who left is noticed at the end.
     fn event(&self, event: &str, mut values: Value) {
         if self.common.json {
@@ -107,6 +123,27 @@ impl Observer for Watcher<'_> {
         self.event("evaluation", json!(record));
     }
 
+    fn resumed(&mut self, checkpoint: &Path, step: usize, rows: usize, total_rows: usize) {
+        self.rows = (rows, total_rows);
+        self.progress.start_from(rows);
+        self.progress.note(&format!("Goes on from {}, after step {}.", checkpoint.display(), thousands(step)));
+        self.event("resumed", json!({"checkpoint": checkpoint, "step": step}));
+    }
+
+    fn saved(&mut self, saved: &SavedCheckpoint) {
+        let size = ByteSize(saved.bytes).display().si();
+        self.progress.note(&format!("saved {} ({size} in {:.1} s)", saved.path.display(), saved.seconds));
+        self.event("checkpoint", json!(saved));
+    }
+
+    fn warning(&mut self, text: &str) {
+        match self.common.quiet {
+            // a closed standard error is no reason to stop
+            true => drop(writeln!(stderr(), "distune: warning: {text}")),
+            false => self.progress.note(&format!("Warning: {text}")),
+        }
+    }
+
     fn stop_requested(&self) -> bool {
         stop::requested()
     }
@@ -139,8 +176,28 @@ fn cache_line(cache: &CacheReport) -> String {
     )
 }
 
+/// What is shown of a finished training.
+pub(super) struct Report {
+    pub(super) output: PathBuf,
+    pub(super) outcome: Outcome,
+    pub(super) test_name: &'static str,
+    pub(super) test: Option<Evaluation>,
+    /// SHA-256 of the frozen tensors, where there are some.
+    pub(super) frozen: Option<String>,
+    /// What `predict` takes after its model.
+    pub(super) next: String,
+}
+
+impl Report {
+    /// Prints it.
+    pub(super) fn show(&self, common: &Common) -> anyhow::Result<()> {
+        let Self { output, outcome, test_name, test, frozen, next } = self;
+        Ok(report(common, output, outcome, (test_name, test.as_ref()), frozen.as_ref(), next)?)
+    }
+}
+
 /// The end of a training; `next` is what `predict` takes after its model.
-pub(super) fn report(
+fn report(
     common: &Common,
     output: &Path,
     outcome: &Outcome,

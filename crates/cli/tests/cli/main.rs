@@ -19,6 +19,8 @@
 //! - `check.rs`: `data check`
 //! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
+//! - `resume.rs`: trainings that are killed again and again, damaged checkpoints, data that have changed
+//! - `time_limit.rs`: `--max-time`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -40,9 +42,12 @@ mod lora;
 mod predict;
 mod recipes;
 mod reproducible;
+#[cfg(unix)]
+mod resume;
 mod settings;
 mod splits;
 mod support;
 mod tasks;
 mod thaw;
+mod time_limit;
 mod train;

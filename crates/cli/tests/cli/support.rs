@@ -343,6 +343,47 @@ fn tokenizer() -> Value {
     })
 }
 
+/// What a run directory says, without times: its files by name, JSON without the values that differ from run to run.
+pub(crate) fn records(sandbox: &Sandbox, run: &str) -> BTreeMap<String, Vec<u8>> {
+    let files = std::fs::read_dir(sandbox.path(run)).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let without_times = |name: String| {
+        let mut bytes = sandbox.read(&format!("{run}/{name}"));
+        if name.ends_with("_results.json") || name == "trainer_state.json" {
+            let mut value: Value = serde_json::from_slice(&bytes).unwrap();
+            remove_times(&mut value);
+            bytes = serde_json::to_vec_pretty(&value).unwrap();
+        }
+        (name, bytes)
+    };
+    names.map(without_times).collect()
+}
+
+fn remove_times(value: &mut Value) {
+    match value {
+        Value::Object(values) => {
+            values.retain(|key, _| !key.ends_with("_runtime") && !key.ends_with("_per_second"));
+            values.values_mut().for_each(remove_times);
+        }
+        Value::Array(values) => values.iter_mut().for_each(remove_times),
+        _ => {}
+    }
+}
+
+/// Checks that two runs are the same but for their times.
+#[track_caller]
+pub(crate) fn assert_same_run(sandbox: &Sandbox, run: &str, want: &BTreeMap<String, Vec<u8>>, what: &str) {
+    let got = records(sandbox, run);
+    assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{what}");
+    for (name, bytes) in &got {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        match name.ends_with(".safetensors") {
+            true => assert!(bytes == &want[name], "{what}: other bits in {name}"),
+            false => assert_eq!(text(bytes), text(&want[name]), "{what}: {name}"),
+        }
+    }
+}
+
 /// The f32 tensors of a file by name: shape and bytes.
 pub(crate) fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
     let bytes = std::fs::read(path).unwrap();

@@ -52,6 +52,14 @@ impl Examples {
         &self.dataset.answers
     }
 
+    /// A checksum of the rows: texts and labels in their order.
+    pub fn checksum(&self) -> u128 {
+        let Dataset { texts, pairs, answers, .. } = &self.dataset;
+        let texts = texts.iter().chain(pairs).map(String::as_bytes);
+        let labels = (0..answers.len()).map(|row| bytemuck::cast_slice(answers.row(row)));
+        crate::train::checksum(texts.chain(labels))
+    }
+
     /// Token ids of a row, `[CLS]` and `[SEP]` included.
     ///
     /// # Errors

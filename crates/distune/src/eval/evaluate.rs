@@ -1,6 +1,6 @@
 //! Labelled rows judged by a model. Called after each training epoch and by the program's `eval`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::{Answers, Examples};
 use crate::engine::Engine;
@@ -11,7 +11,7 @@ use crate::train::Observer;
 use crate::{Error, Result};
 
 /// A model's figures on a data set.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean cross-entropy (binary, where a row may have several labels), without class weights and smoothing.
     pub loss: f64,

@@ -1,6 +1,6 @@
 //! Accuracy with its interval, precision, recall, F1, and the confusion matrix.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::Answers;
 use crate::{Error, Result};
@@ -12,7 +12,7 @@ pub const Z_95: f64 = 1.959963984540054;
 const SHOWN: usize = 30;
 
 /// A confidence interval of a proportion.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Lower end, at least 0.
     pub low: f64,
@@ -41,7 +41,7 @@ pub fn wilson(successes: usize, n: usize, z: f64) -> Interval {
 }
 
 /// How well one class is found. A division by zero gives 0, as in scikit-learn.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassMetrics {
     /// The class's name.
     pub label: String,
@@ -56,7 +56,7 @@ pub struct ClassMetrics {
 }
 
 /// Predictions compared with the truth.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Rows compared.
     pub rows: usize,

@@ -33,6 +33,16 @@ impl<T: Copy + Default + Send + Sync> Kept<T> {
         kept
     }
 
+    /// Whether there are first moments, second moments, an average.
+    pub fn kinds(&self) -> [bool; 3] {
+        [&self.first_moments, &self.second_moments, &self.average].map(|kept| !kept.is_empty())
+    }
+
+    /// First moments, second moments, average.
+    pub fn arrays(&mut self) -> [&mut Parameters<T>; 3] {
+        [&mut self.first_moments, &mut self.second_moments, &mut self.average]
+    }
+
     /// Whether readers of the weights find their average, or there is none.
     pub fn shows_average(&self) -> bool {
         self.exchanged || self.average.is_empty()

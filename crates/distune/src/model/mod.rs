@@ -21,6 +21,7 @@ pub use architecture::Architecture;
 pub use checkpoint::CheckpointSummary;
 pub use config::{Config, ProblemType};
 pub use files::{Embedded, ModelFiles};
+pub(crate) use save::PART;
 pub use save::{save, save_encoder, write};
 
 use weights::Parameters;

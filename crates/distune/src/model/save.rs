@@ -65,14 +65,20 @@ fn save_parts(
     Ok(())
 }
 
-/// Writes a whole file and waits until it is on the disk.
+/// What the name of a file ends with that is being written.
+pub(crate) const PART: &str = ".part";
+
+/// Writes a whole file under another name, waits until it is on the disk, and renames it.
 ///
 /// # Errors
 /// [`Error::File`] that names it.
 pub fn write(path: &Path, contents: &[u8]) -> Result<()> {
-    let result = File::create(path).and_then(|mut file| {
+    let mut part = path.as_os_str().to_owned();
+    part.push(PART);
+    let result = File::create(&part).and_then(|mut file| {
         file.write_all(contents)?;
-        file.sync_all()
+        file.sync_all()?;
+        std::fs::rename(&part, path)
     });
     result.map_err(|e| Error::io(path, "write", &e))
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use half::bf16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::Batch;
 use crate::engine::Engine;
@@ -28,7 +28,7 @@ pub struct CacheLimits {
 }
 
 /// What the cache did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CacheReport {
     /// How often the frozen part ran for a row.
     pub rows_computed: usize,
@@ -145,8 +145,25 @@ impl FrozenCache {
         Ok(&self.values)
     }
 
-    pub(super) fn report(self) -> CacheReport {
-        self.report
+    pub(super) fn report(&self) -> CacheReport {
+        self.report.clone()
+    }
+
+    /// Seconds that the frozen part takes for a row, and how many rows there is room for, from the rows so far.
+    pub(super) fn costs(&self) -> (f64, usize) {
+        let CacheReport { rows_computed, seconds_computing, memory, file, .. } = self.report;
+        let rows = rows_computed.max(1);
+        let room = match (memory + file) / rows as u64 {
+            0 => 0,
+            bytes_a_row => usize::try_from(self.limits.limit / bytes_a_row).unwrap_or(usize::MAX),
+        };
+        (seconds_computing / rows as f64, room)
+    }
+
+    /// Counts on from what was done before a checkpoint. What was kept then is gone.
+    pub(super) fn goes_on(&mut self, before: &CacheReport) {
+        let CacheReport { rows_computed, rows_reused, seconds_computing, .. } = *before;
+        self.report = CacheReport { rows_computed, rows_reused, seconds_computing, ..CacheReport::default() };
     }
 }
 

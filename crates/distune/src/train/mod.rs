@@ -1,41 +1,52 @@
 //! Training: recipe, freezing, schedule, and the loop over epochs. Called by the program's `train`.
 
 mod cache;
+mod checkpoint;
 mod class_weights;
 mod estimate;
 mod freeze;
 mod lora;
 mod metric;
+mod origin;
 mod plateau;
+mod progress;
 mod recipe;
 mod recipe_file;
 mod schedule;
+mod time_limit;
 
 use std::fs::File;
 use std::io::Seek;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use cache::{CacheLimits, CacheReport};
+pub use checkpoint::{Checkpoints, SavedCheckpoint, checkpoint_steps, remove_checkpoints};
 pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
 pub use freeze::{PartOfModel, Unfreeze, frozen_hash, parts, stages};
 pub use lora::LoraTargets;
 pub use metric::Metric;
+pub use origin::Origin;
 pub use plateau::Plateau;
 pub use recipe::{Optimizer, Recipe};
 pub use recipe_file::RecipeFile;
 pub use schedule::{Schedule, Scheduler};
+pub use time_limit::{FittedSteps, TimeLimit, fit_to_time};
+
+pub(crate) use checkpoint::flush_directory;
+pub(crate) use origin::checksum;
 
 use cache::FrozenCache;
 use metric::EarlyStopping;
+use progress::{LastSave, Progress};
 
 use crate::data::{Examples, Lengths};
 use crate::engine::{Engine, StepOptions, StepOutcome, StepPart};
@@ -44,7 +55,7 @@ use crate::model::thawed::Thawed;
 use crate::{Error, Result};
 
 /// What an optimizer step did.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Counted from 1 over the whole training.
     pub step: usize,
@@ -59,7 +70,7 @@ pub struct StepRecord {
 }
 
 /// How the model stood when it was judged: after an epoch, or after some steps.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EvaluationRecord {
     /// Epochs done, with the fraction of the one under way.
     pub epoch: f64,
@@ -85,6 +96,12 @@ pub trait Observer {
     fn evaluating(&mut self, _rows: usize, _total_rows: usize) {}
     /// After each evaluation of the validation rows.
     fn evaluated(&mut self, _record: &EvaluationRecord) {}
+    /// Before the first step, when the training goes on from a checkpoint: rows of the whole training done, of how many.
+    fn resumed(&mut self, _checkpoint: &Path, _step: usize, _rows: usize, _total_rows: usize) {}
+    /// After each checkpoint.
+    fn saved(&mut self, _checkpoint: &SavedCheckpoint) {}
+    /// Something is wrong that does not end the training.
+    fn warning(&mut self, _text: &str) {}
     /// Asked before each step and each batch of validation rows.
     fn stop_requested(&self) -> bool {
         false
@@ -99,6 +116,8 @@ pub struct Storage {
     pub directory: PathBuf,
     /// Room for what frozen blocks put out, when the recipe wants it kept.
     pub cache: CacheLimits,
+    /// Where checkpoints are kept, if they are. The training goes on from the newest one that is there.
+    pub checkpoints: Option<Checkpoints>,
 }
 
 impl Outcome {
@@ -134,11 +153,13 @@ pub struct Outcome {
     pub cache: Option<CacheReport>,
 }
 
-/// Trains on `train`, judges on `validation` after each epoch (or some steps), and leaves the weights that were best in the engine.
+/// Trains on `train`, judges on `validation` after each epoch (or some steps), and leaves the weights that were best in the engine. Goes
+/// on from the newest checkpoint in [`Storage::checkpoints`] if there is one, to the same bits as without the interruption.
 ///
 /// # Errors
 /// [`Error::NotFinite`] at the first step whose loss or gradient is not a number, or after an epoch that leaves no usable
-/// weights; [`Error::Interrupted`] when the observer asks to stop; a row that cannot be tokenized.
+/// weights; [`Error::Interrupted`] when the observer asks to stop; a row that cannot be tokenized; checkpoints that are all
+/// damaged or of another training; a `max_time`, which [`fit_to_time`] makes a number of steps.
 pub fn train(
     engine: &mut dyn Engine,
     train: &Examples,
@@ -147,35 +168,60 @@ pub fn train(
     storage: &Storage,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    recipe.check()?;
-    let thawed = recipe.thawed(engine.model().weights.table())?;
-    let mut options = recipe.step_options();
-    if recipe.gradual_unfreezing {
-        options.stages = stages(&thawed, recipe.steps_per_epoch(train.len()));
+    if let Some(limit) = recipe.max_time {
+        return Err(Error::value("recipe", "max_time", "none in a training under way, but max_steps", limit));
     }
-    options.loss.class_weights = recipe.class_weights.resolve(train.answers(), engine.config())?;
-    let cache = FrozenCache::new(storage, train.len(), engine, recipe, &thawed);
-    let stop = AtomicBool::new(false);
-    let first_order = shuffled(train.len(), recipe.seed, 1);
+    let stop = &AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let mut training = Training::new(engine, train, recipe, storage)?;
+        training.go_on(engine, observer)?;
         // rows are tokenized on a thread of their own, ahead of the steps that want them
-        let tokenizing = scope.spawn(|| train.tokenize_ahead(&first_order, &stop));
-        let training = Training {
-            train,
-            recipe,
-            storage,
-            options,
-            thawed,
-            cache,
-            tokenizing: Some(tokenizing),
-            order: Vec::new(),
-            steps: Vec::new(),
-            plateau: Plateau::default(),
-        };
+        let rows_to_come = training.rows_to_come();
+        training.tokenizing = Some(scope.spawn(move || train.tokenize_ahead(&rows_to_come, stop)));
         let outcome = training.run(engine, validation, observer);
         stop.store(true, Ordering::Relaxed);
         outcome
     })
+}
+
+/// Saves a finished training when what follows it, the evaluation of other rows, was interrupted; returns the error that says so. Other
+/// errors are returned as they are.
+pub fn save_finished(
+    error: Error,
+    engine: &mut dyn Engine,
+    outcome: &Outcome,
+    recipe: &Recipe,
+    storage: &Storage,
+) -> Error {
+    let (Error::Interrupted { when, .. }, Some(checkpoints)) = (&error, &storage.checkpoints) else { return error };
+    let Outcome { steps, evaluations, cache, .. } = outcome.clone();
+    let progress = Progress { steps, evaluations, cache, ..Progress::default() };
+    let mut save = || -> Result<()> {
+        let mut best = keep_weights(engine, storage)?;
+        let best = Some(&mut best).filter(|_| progress.best_is_of_an_earlier_step());
+        checkpoints.save(engine, &progress, best, recipe.save_total_limit).map(drop)
+    };
+    let kept = match save() {
+        Ok(()) => format!("saved in {}", checkpoints.path(progress.step()).display()),
+        Err(error) => format!("it could not be saved: {error}"),
+    };
+    Error::Interrupted { when: when.clone(), kept }
+}
+
+/// Writes the weights that are the best so far to a file without a name: in memory they would be a fourth copy.
+fn keep_weights(engine: &mut dyn Engine, storage: &Storage) -> Result<File> {
+    let mut write = || {
+        let mut file = tempfile::tempfile_in(&storage.directory)?;
+        engine.write_trained(&mut file).map(|()| file)
+    };
+    write().map_err(|e| storage.error("write the best weights to a temporary file in", &e))
+}
+
+/// With a learning rate that falls on plateaus, what an evaluation means for it.
+fn look_for_plateau(plateau: &mut Plateau, judged: &Evaluation, recipe: &Recipe) {
+    if recipe.lr_scheduler_type == Scheduler::ReduceLrOnPlateau {
+        plateau.look(recipe.metric_for_best_model.of(judged), recipe);
+    }
 }
 
 /// A training under way.
@@ -183,6 +229,7 @@ struct Training<'a, 'scope> {
     train: &'a Examples,
     recipe: &'a Recipe,
     storage: &'a Storage,
+    schedule: Schedule,
     options: StepOptions,
     thawed: Thawed,
     cache: Option<FrozenCache>,
@@ -190,92 +237,223 @@ struct Training<'a, 'scope> {
     tokenizing: Option<ScopedJoinHandle<'scope, ()>>,
     /// The order of the rows in the epoch under way.
     order: Vec<usize>,
-    steps: Vec<StepRecord>,
     plateau: Plateau,
+    done: Progress,
+    /// The best weights, where they are not those that the engine has.
+    best: Option<File>,
+    saved: LastSave,
 }
 
-impl Training<'_, '_> {
+impl<'a> Training<'a, '_> {
+    /// Before its first step.
+    fn new(engine: &mut dyn Engine, train: &'a Examples, recipe: &'a Recipe, storage: &'a Storage) -> Result<Self> {
+        recipe.check()?;
+        let thawed = recipe.thawed(engine.model().weights.table())?;
+        let mut options = recipe.step_options();
+        if recipe.gradual_unfreezing {
+            options.stages = stages(&thawed, recipe.steps_per_epoch(train.len()));
+        }
+        options.loss.class_weights = recipe.class_weights.resolve(train.answers(), engine.config())?;
+        Ok(Self {
+            train,
+            recipe,
+            storage,
+            schedule: recipe.schedule(train.len()),
+            options,
+            cache: FrozenCache::new(storage, train.len(), engine, recipe, &thawed),
+            thawed,
+            tokenizing: None,
+            order: Vec::new(),
+            plateau: Plateau::default(),
+            done: Progress::default(),
+            best: None,
+            saved: LastSave { at: Instant::now(), step: None, took: Duration::ZERO },
+        })
+    }
+
+    /// Goes on from the newest checkpoint, if there is one.
+    fn go_on(&mut self, engine: &mut dyn Engine, observer: &mut dyn Observer) -> Result<()> {
+        let Some(checkpoints) = &self.storage.checkpoints else { return Ok(()) };
+        let Some(found) = checkpoints.newest()? else { return Ok(()) };
+        found.notes.iter().for_each(|note| observer.warning(note));
+        self.best = found.restore(engine)?;
+        self.done = found.progress;
+        if let (Some(cache), Some(before)) = (&mut self.cache, &self.done.cache) {
+            cache.goes_on(before);
+        }
+        if self.done.best().is_some_and(|e| e.step == self.done.step()) {
+            self.best = Some(keep_weights(engine, self.storage)?);
+        }
+        let (step, rows) = (self.done.step(), self.train.len());
+        self.saved.step = Some(step);
+        observer.resumed(&found.path, step, self.recipe.rows_of(step, rows), self.recipe.total_rows(rows));
+        Ok(())
+    }
+
+    /// The rows of an epoch, those that come next first.
+    fn rows_to_come(&mut self) -> Vec<usize> {
+        let rows = self.train.len();
+        let (epoch, first) = self.place();
+        self.order = shuffled(rows, self.recipe.seed, epoch + 1);
+        let mut order = self.order.clone();
+        order.rotate_left(first.min(rows));
+        order
+    }
+
+    /// Epochs done, and rows of the one under way.
+    fn place(&self) -> (usize, usize) {
+        let steps_per_epoch = self.recipe.steps_per_epoch(self.train.len()).max(1);
+        let step = self.done.step();
+        (step / steps_per_epoch, step % steps_per_epoch * self.recipe.rows_per_step())
+    }
+
     fn run(mut self, engine: &mut dyn Engine, validation: &Examples, observer: &mut dyn Observer) -> Result<Outcome> {
-        let recipe = self.recipe;
+        let (recipe, total_steps) = (self.recipe, self.schedule.total_steps);
         let mut stopping = EarlyStopping::new(
             recipe.metric_for_best_model,
             recipe.early_stopping_patience,
             recipe.early_stopping_threshold,
         );
-        let (mut evaluations, mut best): (Vec<EvaluationRecord>, Option<File>) = (Vec::new(), None);
-        let total_steps = recipe.schedule(self.train.len()).total_steps;
-        let mut stopped_early = false;
-        while self.steps.len() < total_steps && !stopped_early {
-            let start = Instant::now();
-            let train_loss = self.steps_to_the_next_evaluation(engine, observer)?;
-            let seconds = start.elapsed().as_secs_f64();
-            let validation = evaluate(engine, validation, observer)?;
-            check_finite(engine, &self.thawed, &self.steps, &validation)?;
-            let metric = recipe.metric_for_best_model;
-            let better = evaluations.iter().all(|e| metric.is_better(&validation, &e.validation));
-            stopped_early = stopping.stops(&validation) && self.steps.len() < total_steps;
-            if recipe.lr_scheduler_type == Scheduler::ReduceLrOnPlateau {
-                self.plateau.look(metric.of(&validation), recipe);
-            }
-            let (step, epoch) = (self.steps.len(), self.steps.last().map_or(0.0, |step| step.epoch));
-            let record = EvaluationRecord { epoch, step, train_loss, seconds, validation, best: better };
-            if better && step < total_steps {
-                best = Some(self.keep_weights(engine)?);
-            }
-            observer.evaluated(&record);
-            evaluations.push(record);
+        let mut stops = false;
+        for judged in self.done.evaluations.iter().map(|e| &e.validation) {
+            stops = stopping.stops(judged);
+            look_for_plateau(&mut self.plateau, judged, recipe);
         }
-        if let Some(mut file) = best.filter(|_| evaluations.last().is_some_and(|e| !e.best)) {
-            let read = file.rewind().and_then(|()| engine.read_trained(&mut file));
+        while self.evaluation_is_due() || (self.done.step() < total_steps && !stops) {
+            if observer.stop_requested() {
+                return Err(self.interrupted(engine, observer));
+            }
+            let evaluation = self.evaluation_is_due();
+            if evaluation {
+                match self.evaluate(engine, validation, observer) {
+                    Err(Error::Interrupted { .. }) => return Err(self.interrupted(engine, observer)),
+                    judged => {
+                        let judged = judged?;
+                        stops = stopping.stops(&judged);
+                        look_for_plateau(&mut self.plateau, &judged, recipe);
+                    }
+                }
+            } else {
+                self.next_step(engine, observer)?;
+            }
+            self.save_if_due(engine, evaluation, observer);
+        }
+        if let Some(file) = self.best.as_mut().filter(|_| self.done.best_is_of_an_earlier_step()) {
+            let read = file.rewind().and_then(|()| engine.read_trained(file));
             read.map_err(|e| self.storage.error("read the best weights from a temporary file in", &e))?;
         }
-        let train_seconds = evaluations.iter().map(|e| e.seconds).sum();
-        let cache = self.cache.map(FrozenCache::report);
-        Ok(Outcome { steps: self.steps, evaluations, stopped_early, train_seconds, cache })
+        let Progress { steps, evaluations, .. } = self.done;
+        let (stopped_early, train_seconds) = (steps.len() < total_steps, evaluations.iter().map(|e| e.seconds).sum());
+        let cache = self.cache.as_ref().map(FrozenCache::report);
+        Ok(Outcome { steps, evaluations, stopped_early, train_seconds, cache })
     }
 
-    /// Writes the weights that are the best so far to a file without a name: in memory they would be a fourth copy.
-    fn keep_weights(&self, engine: &mut dyn Engine) -> Result<File> {
-        let mut write = || {
-            let mut file = tempfile::tempfile_in(&self.storage.directory)?;
-            engine.write_trained(&mut file).map(|()| file)
+    /// Whether the validation rows are to be judged before the next step.
+    fn evaluation_is_due(&self) -> bool {
+        let step = self.done.step();
+        let every = match self.recipe.eval_steps {
+            0 => self.recipe.steps_per_epoch(self.train.len()).max(1),
+            steps => steps,
         };
-        write().map_err(|e| self.storage.error("write the best weights to a temporary file in", &e))
+        step > 0 && !self.done.evaluated() && (step % every == 0 || step == self.schedule.total_steps)
     }
 
-    /// Steps up to the end of an epoch or, with `eval_steps`, until the next multiple of it; returns the mean loss of their rows.
-    fn steps_to_the_next_evaluation(&mut self, engine: &mut dyn Engine, observer: &mut dyn Observer) -> Result<f64> {
-        let (recipe, rows) = (self.recipe, self.train.len());
-        let (schedule, steps_per_epoch) = (recipe.schedule(rows), recipe.steps_per_epoch(rows));
-        let (mut loss_sum, mut rows_seen) = (0.0, 0);
-        loop {
-            if observer.stop_requested() {
-                let when = format!("after step {} of {}", self.steps.len(), schedule.total_steps);
-                return Err(Error::Interrupted { when, kept: "nothing was written".into() });
-            }
-            let step = self.steps.len() + 1;
-            let learning_rate = schedule.learning_rate(self.steps.len()) * self.plateau.scale();
-            let (epoch, step_of_epoch) = (self.steps.len() / steps_per_epoch, self.steps.len() % steps_per_epoch);
-            if step_of_epoch == 0 {
-                self.order = shuffled(rows, recipe.seed, epoch + 1);
-            }
-            let first = step_of_epoch * recipe.rows_per_step();
-            let rows_of_step = self.order[first..rows.min(first + recipe.rows_per_step())].to_vec();
-            let done = self.step(engine, &rows_of_step, step, learning_rate)?;
-            loss_sum += done.loss * rows_of_step.len() as f64;
-            rows_seen += rows_of_step.len();
-            let epochs_done = epoch as f64 + (step_of_epoch + 1) as f64 / steps_per_epoch as f64;
-            let record =
-                StepRecord { step, epoch: epochs_done, loss: done.loss, grad_norm: done.gradient_norm, learning_rate };
-            observer.step(&record, epoch * rows + first + rows_of_step.len(), recipe.total_rows(rows));
-            self.steps.push(record);
-            let end_of_epoch = step_of_epoch + 1 == steps_per_epoch;
-            self.tell_lengths(observer, end_of_epoch);
-            let judge = if recipe.eval_steps == 0 { end_of_epoch } else { step.is_multiple_of(recipe.eval_steps) };
-            if judge || step == schedule.total_steps {
-                return Ok(loss_sum / rows_seen as f64);
+    /// Judges the validation rows, and keeps the weights that are the best so far.
+    fn evaluate(
+        &mut self,
+        engine: &mut dyn Engine,
+        validation: &Examples,
+        observer: &mut dyn Observer,
+    ) -> Result<Evaluation> {
+        let validation = evaluate(engine, validation, observer)?;
+        check_finite(engine, &self.thawed, &self.done.steps, &validation)?;
+        let metric = self.recipe.metric_for_best_model;
+        let best = self.done.evaluations.iter().all(|e| metric.is_better(&validation, &e.validation));
+        if best && self.done.step() < self.schedule.total_steps {
+            // makes room first
+            self.best = None;
+            self.best = Some(keep_weights(engine, self.storage)?);
+        }
+        let record = EvaluationRecord {
+            epoch: self.done.epoch(),
+            step: self.done.step(),
+            train_loss: self.done.loss_sum / self.done.rows as f64,
+            seconds: self.done.seconds,
+            validation,
+            best,
+        };
+        (self.done.loss_sum, self.done.rows, self.done.seconds) = (0.0, 0, 0.0);
+        observer.evaluated(&record);
+        let validation = record.validation.clone();
+        self.done.evaluations.push(record);
+        Ok(validation)
+    }
+
+    /// Saves, where the recipe wants a checkpoint now. One that cannot be written is no reason to stop.
+    fn save_if_due(&mut self, engine: &mut dyn Engine, evaluated: bool, observer: &mut dyn Observer) {
+        let due = self.saved.is_past(self.recipe.save_steps, self.done.step(), evaluated);
+        if self.storage.checkpoints.is_some() && due && !self.evaluation_is_due() {
+            if let Err(error) = self.save(engine, observer) {
+                observer.warning(&format!("{error}. The training goes on; the checkpoints before are whole."));
+                self.saved.at = Instant::now();
             }
         }
+    }
+
+    /// Writes a checkpoint, unless there is one of this step; returns where it is, if there are any.
+    fn save(&mut self, engine: &mut dyn Engine, observer: &mut dyn Observer) -> Result<Option<PathBuf>> {
+        let Some(checkpoints) = &self.storage.checkpoints else { return Ok(None) };
+        let step = self.done.step();
+        if self.saved.step != Some(step) {
+            self.done.cache = self.cache.as_ref().map(FrozenCache::report);
+            let best = self.best.as_mut().filter(|_| self.done.best_is_of_an_earlier_step());
+            let saved = checkpoints.save(engine, &self.done, best, self.recipe.save_total_limit)?;
+            observer.saved(&saved);
+            self.saved =
+                LastSave { at: Instant::now(), step: Some(step), took: Duration::from_secs_f64(saved.seconds) };
+        }
+        Ok(Some(checkpoints.path(step)))
+    }
+
+    /// Saves, because the user wants to stop; returns the error that says so.
+    fn interrupted(&mut self, engine: &mut dyn Engine, observer: &mut dyn Observer) -> Error {
+        let nothing = || "nothing was written".to_owned();
+        let (when, kept) = match self.done.step() {
+            0 => ("before the first step".to_owned(), nothing()),
+            step => {
+                let kept = match self.save(engine, observer) {
+                    Ok(path) => path.map_or_else(nothing, |path| format!("saved in {}", path.display())),
+                    Err(error) => format!("it could not be saved: {error}"),
+                };
+                (format!("after step {step} of {}", self.schedule.total_steps), kept)
+            }
+        };
+        Error::Interrupted { when, kept }
+    }
+
+    /// The next step.
+    fn next_step(&mut self, engine: &mut dyn Engine, observer: &mut dyn Observer) -> Result<()> {
+        let start = Instant::now();
+        let (recipe, rows) = (self.recipe, self.train.len());
+        let (epoch, first) = self.place();
+        if first == 0 {
+            self.order = shuffled(rows, recipe.seed, epoch + 1);
+        }
+        let step = self.done.step() + 1;
+        let learning_rate = self.schedule.learning_rate(self.done.step()) * self.plateau.scale();
+        let rows_of_step = self.order[first..rows.min(first + recipe.rows_per_step())].to_vec();
+        let StepOutcome { loss, gradient_norm } = self.step(engine, &rows_of_step, step, learning_rate)?;
+        self.done.loss_sum += loss * rows_of_step.len() as f64;
+        self.done.rows += rows_of_step.len();
+        let steps_per_epoch = recipe.steps_per_epoch(rows);
+        let step_of_epoch = step - epoch * steps_per_epoch;
+        let epochs_done = epoch as f64 + step_of_epoch as f64 / steps_per_epoch as f64;
+        let record = StepRecord { step, epoch: epochs_done, loss, grad_norm: gradient_norm, learning_rate };
+        observer.step(&record, recipe.rows_of(step, rows), recipe.total_rows(rows));
+        self.done.steps.push(record);
+        self.done.seconds += start.elapsed().as_secs_f64();
+        self.tell_lengths(observer, step_of_epoch == steps_per_epoch);
+        Ok(())
     }
 
     /// Tells the lengths of the rows as soon as all have been tokenized: at the latest when each has been asked for.

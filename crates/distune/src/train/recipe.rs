@@ -12,7 +12,7 @@ use crate::model::thawed::Thawed;
 use crate::model::weights::{Group, Table, Tensor};
 use crate::train::freeze::parts_downwards;
 use crate::train::lora::WITH_LORA_RANK;
-use crate::train::{ClassWeights, LoraTargets, Metric, Schedule, Scheduler, Unfreeze};
+use crate::train::{ClassWeights, LoraTargets, Metric, Schedule, Scheduler, TimeLimit, Unfreeze};
 use crate::{Error, Result};
 
 /// The optimizer.
@@ -124,6 +124,10 @@ pub struct Recipe {
     pub select_on: SelectOn,
     /// Steps of the whole training, instead of [`Self::num_train_epochs`]; below 0 for none.
     pub max_steps: i64,
+    /// Time for all steps and evaluations: of the steps asked for, as many as fit, with the whole schedule laid over them. A finished run
+    /// says how many that were as [`Self::max_steps`] instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_time: Option<TimeLimit>,
     /// Steps between two evaluations of the validation rows; 0 for one after each epoch.
     pub eval_steps: usize,
     /// What selects the best weights; of equals, the lowest loss.
@@ -132,6 +136,11 @@ pub struct Recipe {
     pub early_stopping_patience: usize,
     /// By how much it must rise to count.
     pub early_stopping_threshold: f64,
+    /// Steps between two checkpoints; 0 for one after an evaluation if the one before is older than a minute, and in between after ten
+    /// minutes.
+    pub save_steps: usize,
+    /// Checkpoints that are kept, the newest ones; 0 for all.
+    pub save_total_limit: usize,
     /// Seed of a new head, the shuffling, the dropout and a split of the rows.
     pub seed: u64,
 }
@@ -176,10 +185,13 @@ impl Default for Recipe {
             max_seq_length: 128,
             select_on: SelectOn::Auto,
             max_steps: -1,
+            max_time: None,
             eval_steps: 0,
             metric_for_best_model: Metric::Loss,
             early_stopping_patience: 0,
             early_stopping_threshold: 0.0,
+            save_steps: 0,
+            save_total_limit: 0,
             seed: 42,
         }
     }
@@ -198,6 +210,7 @@ impl Recipe {
             weight_decay: 0.01,
             label_smoothing_factor: 0.1,
             metric_for_best_model: Metric::MicroF1,
+            save_total_limit: 2,
             ..Self::default()
         }
     }
@@ -382,7 +395,12 @@ impl Recipe {
 
     /// Rows that all steps of a training on `rows` rows see.
     pub fn total_rows(&self, rows: usize) -> usize {
-        let (steps, steps_per_epoch) = (self.schedule(rows).total_steps, self.steps_per_epoch(rows).max(1));
+        self.rows_of(self.schedule(rows).total_steps, rows)
+    }
+
+    /// Rows that the first `steps` steps of a training on `rows` rows see.
+    pub fn rows_of(&self, steps: usize, rows: usize) -> usize {
+        let steps_per_epoch = self.steps_per_epoch(rows).max(1);
         steps / steps_per_epoch * rows + (steps % steps_per_epoch) * self.rows_per_step()
     }
 
@@ -451,8 +469,9 @@ mod tests {
 
     /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
     /// `max_batch_tokens`, `class_weights`, `lr_power`, `focal_gamma`, `r_drop`, `ema_decay`, `layer_decay`, `gradual_unfreezing`,
-    /// `reinit_blocks`, `select_on`, `eval_steps` (0 for epochs) and the keys of early stopping are ours. `lr_factor` and `lr_patience`
-    /// are those of PyTorch's `ReduceLROnPlateau`, `momentum` that of its `SGD`. The dropouts are the model's own, and not written.
+    /// `reinit_blocks`, `select_on`, `eval_steps` (0 for epochs), `save_steps` (0 for evaluations) and the keys of early stopping are
+    /// ours; `save_total_limit` 0 is their `None`. `lr_factor` and `lr_patience` are those of PyTorch's `ReduceLROnPlateau`, `momentum`
+    /// that of its `SGD`. The dropouts are the model's own, and not written, as `max_time`, which is ours, is not where there is none.
     /// The keys of adapters are as in PEFT's `LoraConfig()`, but for the rank, which is 8 there.
     #[test]
     fn defaults_are_those_of_training_arguments() {
@@ -464,7 +483,8 @@ mod tests {
             "lr_scheduler_type": "linear", "lr_power": 1.0, "lr_factor": 0.1, "lr_patience": 10, "warmup_steps": 0.0, "weight_decay": 0.0, "optim": "adamw", "momentum": 0.0, "adam_beta1": 0.9, "adam_beta2": 0.999,
             "adam_epsilon": 1e-8, "ema_decay": 0.0, "max_grad_norm": 1.0, "label_smoothing_factor": 0.0, "focal_gamma": 0.0, "class_weights": "none",
             "r_drop": 0.0, "layer_decay": 1.0, "max_seq_length": 128, "select_on": "auto", "max_steps": -1, "eval_steps": 0,
-            "metric_for_best_model": "loss", "early_stopping_patience": 0, "early_stopping_threshold": 0.0, "seed": 42,
+            "metric_for_best_model": "loss", "early_stopping_patience": 0, "early_stopping_threshold": 0.0,
+            "save_steps": 0, "save_total_limit": 0, "seed": 42,
         });
         assert_eq!(recipe, theirs);
         assert_eq!(serde_json::from_value::<Recipe>(theirs).unwrap(), Recipe::default());

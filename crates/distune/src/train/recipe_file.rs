@@ -124,6 +124,7 @@ impl RecipeFile {
             dropout: Some(0.0),
             attention_dropout: Some(0.0),
             seq_classif_dropout: Some(0.0),
+            max_time: "1s".parse().ok(),
             ..Recipe::default()
         };
         let all = Self { model, data, precision, new_head: true, columns, recipe };
@@ -208,6 +209,7 @@ mod tests {
             select_on: SelectOn::Dev,
             attention_dropout: Some(0.25),
             seed: (1 << 62) + 1,
+            max_time: Some("1h 30m".parse().unwrap()),
             ..Recipe::default()
         };
         assert_eq!(read(&file.to_toml().unwrap()).unwrap(), file);

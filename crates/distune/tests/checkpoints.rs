@@ -1,0 +1,171 @@
+//! What an engine gives out of itself and takes back, and trainings that go on from it: to the same bits.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::path::Path;
+
+use distune::Error;
+use distune::data::{Batch, Columns, Dataset, Examples, LabelMap, Labels, read_file};
+use distune::engine::{Cpu, Engine, Precision, Targets};
+use distune::model::Model;
+use distune::tokenize::Tokenizer;
+use distune::train::{
+    CacheLimits, Checkpoints, Metric, Observer, Origin, Outcome, Recipe, StepRecord, Storage, Unfreeze,
+    checkpoint_steps, train,
+};
+use support::*;
+
+fn model() -> Model {
+    let labels = LabelMap::from_names(vec!["0".into(), "1".into()]);
+    Model::load_with_new_head(&bundled(), &labels, 1).unwrap()
+}
+
+fn state(engine: &mut Cpu) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    engine.write_state(&mut bytes).unwrap();
+    bytes
+}
+
+/// One step of a batch that differs from step to step.
+fn step(engine: &mut Cpu, step: u64) {
+    let ids: Vec<u32> = (0..6).map(|i| 1000 + 13 * i + step as u32).collect();
+    let batch = Batch::new([&ids[..], &ids[2..4]]);
+    engine.train_step(&batch, Targets::Classes(&[0, 1]), step, 1e-3, &Recipe::recommended().step_options());
+}
+
+#[test]
+fn a_state_that_is_read_back_goes_on_to_the_same_bits() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for unfreeze in ["head", "blocks:2", "bias", "all"] {
+            let unfreeze: Unfreeze = unfreeze.parse().unwrap();
+            let engine = || {
+                let model = model();
+                let thawed = unfreeze.resolve(model.weights.table()).unwrap();
+                Cpu::for_training(model, thawed, precision)
+            };
+            let (mut whole, mut first) = (engine(), engine());
+            (1..=5).for_each(|i| step(&mut whole, i));
+            // writing it makes the step that waits, which must change nothing
+            (1..=3).for_each(|i| {
+                step(&mut first, i);
+                state(&mut first);
+            });
+            let bytes = state(&mut first);
+            let (mut second, moments) = (engine(), 2);
+            // something that waits in the engine which reads is forgotten
+            step(&mut second, 1);
+            second.read_state(&mut &bytes[..]).unwrap();
+            assert!(state(&mut second) == bytes, "{unfreeze}: what is read is what was written");
+            let mut trained = Vec::new();
+            second.write_trained(&mut trained).unwrap();
+            assert_eq!(bytes.len(), trained.len() * (1 + moments));
+            (4..=5).for_each(|i| step(&mut second, i));
+            assert!(state(&mut second) == state(&mut whole), "{unfreeze} in {precision}");
+            assert!(second.read_state(&mut &bytes[..bytes.len() - 1]).is_err(), "{unfreeze}: a byte is missing");
+        }
+    }
+}
+
+fn examples(rows: std::ops::Range<usize>, model: &Model) -> Examples {
+    let mut table = read_file(&asset("reviews/train.tsv"), &Columns::default(), Labels::Required).unwrap();
+    (table.texts, table.labels) = (table.texts[rows.clone()].to_vec(), table.labels[rows.clone()].to_vec());
+    table.lines = table.lines[rows].to_vec();
+    let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
+    let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 32).unwrap();
+    let map = LabelMap::of_model(&model.config);
+    Examples::new(Dataset::new(table, &map).unwrap(), &tokenizer, &model.config)
+}
+
+/// Stops after some steps of its process.
+struct Stopping {
+    left: usize,
+    resumed: Option<usize>,
+}
+
+impl Observer for Stopping {
+    fn step(&mut self, _record: &StepRecord, _rows: usize, _total_rows: usize) {
+        self.left -= 1;
+    }
+
+    fn resumed(&mut self, _checkpoint: &Path, step: usize, _rows: usize, _total_rows: usize) {
+        self.resumed = Some(step);
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// Trains in a process that ends after so many steps; returns the trained weights, the outcome, and where it began.
+fn some_steps(
+    recipe: &Recipe,
+    directory: &Path,
+    checkpoints: bool,
+    steps: usize,
+) -> Result<(Vec<u8>, Outcome, Option<usize>), Error> {
+    let model = model();
+    let (rows, validation) = (examples(0..22, &model), examples(22..34, &model));
+    let splits = [("train", &rows), ("validation", &validation)];
+    let origin = Origin::new(&model, Precision::F32, &[], &splits, recipe);
+    let storage = Storage {
+        directory: directory.to_owned(),
+        cache: CacheLimits { limit: u64::MAX, memory: 1000 },
+        checkpoints: checkpoints.then(|| Checkpoints { directory: directory.to_owned(), origin }),
+    };
+    let thawed = recipe.thawed(model.weights.table()).unwrap();
+    let mut engine = Cpu::for_training(model, thawed, Precision::F32);
+    let mut observer = Stopping { left: steps, resumed: None };
+    let outcome = train(&mut engine, &rows, &validation, recipe, &storage, &mut observer)?;
+    let mut weights = Vec::new();
+    engine.write_trained(&mut weights).unwrap();
+    Ok((weights, outcome, observer.resumed))
+}
+
+/// Steps, evaluations and which of them was best, without times.
+fn records(outcome: &Outcome) -> String {
+    let evaluations = outcome.evaluations.iter().map(|e| {
+        let validation = (e.validation.loss, &e.validation.metrics);
+        format!("{} {} {} {} {validation:?}\n", e.epoch, e.step, e.train_loss, e.best)
+    });
+    let cache = outcome.cache.as_ref().map(|cache| cache.rows_computed > 0);
+    format!("{:#?}\n{}{} {cache:?}", outcome.steps, evaluations.collect::<String>(), outcome.stopped_early)
+}
+
+#[test]
+fn a_training_in_many_processes_is_the_training_in_one() {
+    let recipe = Recipe {
+        num_train_epochs: 3,
+        per_device_train_batch_size: 5,
+        // high, so that the last weights are not the best
+        learning_rate: 5e-3,
+        metric_for_best_model: Metric::Loss,
+        ..Recipe::recommended()
+    };
+    let mut best_before_the_end = 0;
+    for (recipe, lives) in [
+        (Recipe { unfreeze: Unfreeze::blocks(1), ..recipe.clone() }, [1, 1, 3, 5, 2]),
+        (Recipe { unfreeze: Unfreeze::blocks(2), gradual_unfreezing: true, ..recipe.clone() }, [3, 4, 1, 3, 1]),
+        (Recipe { unfreeze: Unfreeze::head(), eval_steps: 4, r_drop: 1.0, ..recipe.clone() }, [4, 1, 1, 2, 4]),
+        (Recipe { unfreeze: Unfreeze::all(), eval_steps: 2, save_steps: 3, ..recipe }, [2, 2, 5, 1, 1]),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let (want, whole, _) = some_steps(&recipe, directory.path(), false, usize::MAX).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "no checkpoints where none are wanted");
+        best_before_the_end += usize::from(whole.best().unwrap().step < whole.steps.len());
+        let mut done = 0;
+        for steps in lives {
+            let message = some_steps(&recipe, directory.path(), true, steps).unwrap_err().to_string();
+            done += steps;
+            let expected = format!("interrupted after step {done} of 15; saved in ");
+            assert!(message.starts_with(&expected), "{message}, expected {expected}");
+            assert_eq!(checkpoint_steps(directory.path())[0], done);
+        }
+        let (got, outcome, resumed) = some_steps(&recipe, directory.path(), true, usize::MAX).unwrap();
+        assert_eq!(resumed, Some(12.min(done)));
+        assert_eq!(records(&outcome), records(&whole));
+        assert!(got == want, "{}", recipe.unfreeze);
+        assert!(checkpoint_steps(directory.path()).len() <= 2, "save_total_limit");
+    }
+    assert!(best_before_the_end > 0, "the best weights of one at least come from a checkpoint");
+}

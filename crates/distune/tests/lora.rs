@@ -47,14 +47,14 @@ fn setup(unfreeze: &str, targets: LoraTargets) -> (Config, Parameters<f64>, Batc
 fn loss_of(a: &mut Activations<f64>, weights: &Parameters<f64>, pass: Pass<f64>, dlogits: &mut Vec<f64>) -> f64 {
     forward(a, Weights::Ready(weights), pass);
     dlogits.resize(a.logits.len(), 0.0);
-    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1, r_drop: 0.0 };
+    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1, ..LossOptions::default() };
     let targets = Targets::Classes(&LABELS);
     loss(dlogits, &a.logits, targets, &options, options.total_weight(targets))
 }
 
 /// The gradients of what `thawed` says.
 fn gradients(weights: &Parameters<f64>, config: &Config, batch: &Batch, thawed: &Thawed) -> Parameters<f64> {
-    let pass = Pass { dropout: Some((5, 9)), thawed: Some(thawed), ..Pass::inference(config, batch) };
+    let pass = Pass { dropout: Some(DROPOUT), thawed: Some(thawed), ..Pass::inference(config, batch) };
     let (mut a, mut dlogits) = (Activations::default(), Vec::new());
     loss_of(&mut a, weights, pass, &mut dlogits);
     let mut gradients = Parameters::zeros_where(weights.table(), |tensor| thawed.has_gradient(tensor));
@@ -72,7 +72,7 @@ fn every_tensor_by_finite_differences() {
         let table = weights.table().clone();
         let thawed = Thawed::from(&table, Group::Embeddings);
         let all = gradients(&weights, &config, &batch, &thawed);
-        let pass = Pass { dropout: Some((5, 9)), ..Pass::inference(&config, &batch) };
+        let pass = Pass { dropout: Some(DROPOUT), ..Pass::inference(&config, &batch) };
         let mut a = Activations::default();
         let mut loss_at = |weights: &Parameters<f64>| loss_of(&mut a, weights, pass, &mut Vec::new());
         for tensor in table.tensors() {

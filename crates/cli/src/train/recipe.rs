@@ -186,10 +186,14 @@ impl RecipeArgs {
 
     /// What the options say, and for the rest what `r` says.
     pub(super) fn over(&self, r: Recipe) -> Result<Recipe> {
+        let r = self.lora.over(r)?;
         let recipe = Recipe {
             unfreeze: self.unfreeze.clone().unwrap_or(r.unfreeze),
             gradual_unfreezing: self.gradual_unfreezing || r.gradual_unfreezing,
             reinit_blocks: self.reinit_blocks.unwrap_or(r.reinit_blocks),
+            lora_rank: r.lora_rank,
+            lora_alpha: r.lora_alpha,
+            lora_targets: r.lora_targets,
             cache_frozen: r.cache_frozen && !self.no_cache,
             num_train_epochs: self.epochs.unwrap_or(r.num_train_epochs),
             per_device_train_batch_size: self.batch_size.unwrap_or(r.per_device_train_batch_size),
@@ -227,7 +231,6 @@ impl RecipeArgs {
             early_stopping_threshold: self.early_stopping_threshold.unwrap_or(r.early_stopping_threshold),
             seed: self.seed.unwrap_or(r.seed),
         };
-        let recipe = self.lora.over(recipe)?;
         recipe.check()?;
         Ok(recipe)
     }

@@ -132,7 +132,11 @@ fn trained(recipe: &Recipe, storage: &Storage) -> (Vec<u8>, Outcome) {
 #[test]
 fn the_cache_changes_no_bit_wherever_it_is() {
     let directory = tempfile::tempdir().unwrap();
-    let with = |limit, memory| Storage { directory: directory.path().to_owned(), cache: CacheLimits { limit, memory } };
+    let with = |limit, memory| Storage {
+        directory: directory.path().to_owned(),
+        cache: CacheLimits { limit, memory },
+        checkpoints: None,
+    };
     for unfreeze in [&Unfreeze::head(), &Unfreeze::blocks(1)] {
         let (want, in_memory) = two_epochs(unfreeze, &with(u64::MAX, u64::MAX));
         let report = in_memory.cache.unwrap();
@@ -165,8 +169,11 @@ fn the_cache_changes_no_bit_wherever_it_is() {
 #[test]
 fn r_drop_with_a_cache() {
     let directory = tempfile::tempdir().unwrap();
-    let storage =
-        |limit, memory| Storage { directory: directory.path().to_owned(), cache: CacheLimits { limit, memory } };
+    let storage = |limit, memory| Storage {
+        directory: directory.path().to_owned(),
+        cache: CacheLimits { limit, memory },
+        checkpoints: None,
+    };
     let recipe = Recipe {
         unfreeze: Unfreeze::blocks(1),
         num_train_epochs: 2,

@@ -246,7 +246,7 @@ fn trained(recipe: &Recipe, memory: u64) -> (Parameters<f32>, Parameters<f32>, O
     let thawed = recipe.thawed(model.weights.table()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let cache = CacheLimits { limit: memory, memory };
-    let storage = Storage { directory: directory.path().to_owned(), cache };
+    let storage = Storage { directory: directory.path().to_owned(), cache, checkpoints: None };
     let mut engine = Cpu::for_training(model, thawed, Precision::F32);
     let outcome = train(&mut engine, &rows, &rows, &recipe, &storage, &mut Silent).unwrap();
     // the rows judge themselves at a small rate, so that the last epoch is the best

@@ -37,6 +37,9 @@ fn keys() -> Vec<Setting> {
         set("unfreeze", "'blocks:1'", parts),
         set("gradual_unfreezing", "true", parts).with("num_train_epochs = 4").option("--gradual-unfreezing"),
         set("reinit_blocks", "1", losses),
+        set("lora_rank", "2", parts),
+        set("lora_alpha", "32.0", weights).with("lora_rank = 2"),
+        set("lora_targets", "'all_linear'", parts).with("lora_rank = 2"),
         set("cache_frozen", "false", no_cache).with("unfreeze = 'blocks:1'").option("--no-cache"),
         set("num_train_epochs", "3", steps).option("--epochs 3"),
         set("per_device_train_batch_size", "4", steps).option("--batch-size 4"),
@@ -73,6 +76,9 @@ fn keys() -> Vec<Setting> {
         set("early_stopping_patience", "2", steps).with(STILL),
         set("early_stopping_threshold", "10.0", steps)
             .with("metric_for_best_model = 'loss'\nearly_stopping_patience = 1\nnum_train_epochs = 4"),
+        set("save_steps", "2", checkpoints),
+        set("save_total_limit", "3", checkpoints).with("save_steps = 1"),
+        set("max_time", "'1h'", |_, after| after.event("max_time")["max_time"] == "1h"),
         set("seed", "7", losses),
     ]
 }
@@ -85,6 +91,10 @@ fn other_options() -> Vec<(&'static str, &'static str, Differs)> {
         ("--threads", "1", |before, after| {
             let threads = |trained: &Trained, n: usize| trained.ran.stderr.contains(&format!(", {n} threads."));
             threads(after, 1) && after.weights == before.weights
+        }),
+        // what it does is in resume.rs; other settings beside it are refused
+        ("--resume", "elsewhere", |_, after| {
+            after.ran.status == Some(2) && after.ran.stderr.contains("--resume <DIR>")
         }),
         ("--cache-limit", "1B", |before, after| {
             let reused = |trained: &Trained| trained.result()["cache"]["rows_reused"].as_u64();
@@ -136,6 +146,12 @@ fn rates(before: &Trained, after: &Trained) -> bool {
 fn evaluations(before: &Trained, after: &Trained) -> bool {
     let steps = |trained: &Trained| trained.values("evaluation", "step").len();
     steps(before) != steps(after) && !losses(before, after)
+}
+
+/// How many there are after each, and nothing of the training.
+fn checkpoints(before: &Trained, after: &Trained) -> bool {
+    let kept = |trained: &Trained| trained.values("checkpoint", "kept");
+    kept(before) != kept(after) && before.weights == after.weights
 }
 
 fn best_metric(before: &Trained, after: &Trained) -> bool {

@@ -52,6 +52,8 @@ pub struct SavedCheckpoint {
     pub bytes: u64,
     /// Seconds that it took.
     pub seconds: f64,
+    /// How many there are now.
+    pub kept: usize,
 }
 
 /// A whole checkpoint on the disk.
@@ -171,7 +173,8 @@ impl Checkpoints {
         }
         let bytes = written.map_err(|e| Error::io(&path, "write the checkpoint", &e))?;
         self.prune(step, limit).map_err(|e| Error::io(&self.directory, "remove old checkpoints", &e))?;
-        Ok(SavedCheckpoint { path, step, bytes, seconds: start.elapsed().as_secs_f64() })
+        let kept = checkpoint_steps(&self.directory).len();
+        Ok(SavedCheckpoint { path, step, bytes, seconds: start.elapsed().as_secs_f64(), kept })
     }
 
     /// Keeps the newest ones up to `step`. What lies beyond was damaged.

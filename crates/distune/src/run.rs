@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::eval::Evaluation;
 use crate::model::{Model, save};
-use crate::train::{Outcome, RecipeFile};
+use crate::train::{EvaluationRecord, Outcome, RecipeFile, StepRecord};
 use crate::{Error, Result};
 
 /// Classes of a confusion matrix that is written, at most.
@@ -181,17 +181,9 @@ impl Run<'_> {
         let outcome = self.outcome;
         let mut log: Vec<Value> = Vec::new();
         for record in &outcome.steps {
-            if record.step % LOGGING_STEPS == 0 || record.step == 1 {
-                log.push(json!(record));
-            }
-            if let Some(judged) = outcome.evaluations.iter().find(|e| e.step == record.step) {
-                let mut entry = Map::from_iter([("epoch".to_owned(), json!(judged.epoch))]);
-                // figures; those of each class would make it long
-                let figures = evaluation_results("eval", &judged.validation);
-                entry.extend(figures.into_iter().filter(|(_, value)| value.is_number()));
-                entry.insert("step".into(), json!(judged.step));
-                log.push(Value::Object(entry));
-            }
+            log.extend(logged_step(record).map(Value::Object));
+            let judged = outcome.evaluations.iter().find(|e| e.step == record.step);
+            log.extend(judged.map(|judged| Value::Object(logged_evaluation(judged))));
         }
         let (best, recipe) = (outcome.best(), &self.settings.recipe);
         json!({
@@ -209,6 +201,25 @@ impl Run<'_> {
             "train_batch_size": recipe.per_device_train_batch_size,
         })
     }
+}
+
+/// The log entry of a step: of the first one and of every tenth.
+pub(crate) fn logged_step(record: &StepRecord) -> Option<Map<String, Value>> {
+    let logged = record.step.is_multiple_of(LOGGING_STEPS) || record.step == 1;
+    match json!(record) {
+        Value::Object(entry) if logged => Some(entry),
+        _ => None,
+    }
+}
+
+/// The log entry of an evaluation.
+pub(crate) fn logged_evaluation(record: &EvaluationRecord) -> Map<String, Value> {
+    let mut entry = Map::from_iter([("epoch".to_owned(), json!(record.epoch))]);
+    // figures; those of each class would make it long
+    let figures = evaluation_results("eval", &record.validation);
+    entry.extend(figures.into_iter().filter(|(_, value)| value.is_number()));
+    entry.insert("step".into(), json!(record.step));
+    entry
 }
 
 /// `{prefix}_loss`, `{prefix}_accuracy` and so on; the confusion matrix where it is not too large to read.

@@ -14,6 +14,7 @@ use distune::engine::Cpu;
 use distune::eval::evaluate;
 use distune::model::{Architecture, Config, Model, ModelFiles, ProblemType};
 use distune::run::{Run, RunDirectory};
+use distune::tensorboard::EventFile;
 use distune::train::{CacheLimits, RecipeFile, Storage, frozen_hash, parts};
 use distune::{Error, Result};
 
@@ -146,7 +147,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     }
     // temporary files lie beside the run that is being written
     let storage = Storage { directory: directory.path().to_owned(), cache };
-    let mut watcher = Watcher::new(common, tokenizer.max_length());
+    let mut watcher = Watcher::new(common, tokenizer.max_length(), EventFile::create(directory.path())?);
     let outcome = distune::train::train(&mut engine, &train, &validation, recipe, &storage, &mut watcher)?;
     let mut model = engine.into_model();
     let after = frozen_hash(&model.weights, &thawed);
@@ -160,7 +161,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     // of the weights that are saved
     let mut engine = Cpu::new(model, precision);
     let test = test.map(|test| evaluate(&mut engine, &test, &mut watcher)).transpose()?;
-    watcher.progress.finish();
+    watcher.finish();
     let model = engine.into_model();
     let run = Run {
         model: &model,

@@ -7,6 +7,7 @@ use distune::data::Lengths;
 use distune::eval::{Evaluation, Metrics, table};
 use distune::model::lora::Lora;
 use distune::run::evaluation_results;
+use distune::tensorboard::EventFile;
 use distune::train::{CacheReport, EvaluationRecord, Observer, Outcome, PartOfModel, StepRecord};
 use serde_json::{Value, json};
 
@@ -48,6 +49,7 @@ pub(super) fn adapters(lora: &Lora) -> String {
 /// Shows a training's progress.
 pub(super) struct Watcher<'a> {
     pub(super) progress: Progress,
+    events: EventFile,
     common: &'a Common,
     /// Where texts are cut, in tokens.
     max_length: usize,
@@ -58,8 +60,17 @@ pub(super) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(common: &'a Common, max_length: usize) -> Self {
-        Self { progress: Progress::new(common, "samples"), common, max_length, loss: None, rows: (0, 0) }
+    /// Writes the figures for TensorBoard to `events`.
+    pub(super) fn new(common: &'a Common, max_length: usize, events: EventFile) -> Self {
+        Self { progress: Progress::new(common, "samples"), events, common, max_length, loss: None, rows: (0, 0) }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.progress.finish();
+        if let Some(problem) = self.events.problem() {
+            note(self.common, format!("{problem}; TensorBoard sees the training up to there"));
+        }
     }
 
     /// One line of JSON; a reader who left is noticed at the end.
@@ -79,6 +90,7 @@ impl Observer for Watcher<'_> {
         let message = || format!("epoch {:.2} loss {loss:.4} learning rate {:.1e}", record.epoch, record.learning_rate);
         self.progress.set(rows, total_rows, message);
         self.event("step", json!(record));
+        self.events.step(record);
     }
 
     fn tokenized(&mut self, lengths: &Lengths) {
@@ -105,6 +117,7 @@ impl Observer for Watcher<'_> {
             short_score(&validation.metrics),
         ));
         self.event("evaluation", json!(record));
+        self.events.evaluated(record);
     }
 
     fn stop_requested(&self) -> bool {

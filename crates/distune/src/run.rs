@@ -140,6 +140,14 @@ impl Run<'_> {
     /// [`Error::File`] when one cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         save(directory, self.model, self.tokenizer)?;
+        self.write_records(directory)
+    }
+
+    /// Writes what [`Self::write`] does, but for the model and its tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::File`] when a file cannot be written.
+    pub fn write_records(&self, directory: &Path) -> Result<()> {
         crate::model::write(&directory.join("recipe.toml"), self.settings.to_toml()?.as_bytes())?;
         write_json(directory, "train_results.json", &self.train_results())?;
         write_json(directory, "eval_results.json", &self.eval_results())?;

@@ -71,6 +71,15 @@ impl EventFile {
         self.write(record.step, &logged_evaluation(record));
     }
 
+    /// Copies what is written so far into another directory.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be written.
+    pub fn copy(&self, directory: &Path) -> Result<()> {
+        let to = directory.join(self.path.file_name().unwrap_or_default());
+        std::fs::copy(&self.path, &to).map(drop).map_err(|e| Error::io(&to, "write", &e))
+    }
+
     /// Why the file ends before the training did, if it does: a full disk is no reason to lose a training.
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()

@@ -136,6 +136,9 @@ pub(super) struct RecipeArgs {
     /// Seed of the new head, the shuffling, the dropout and a split of the rows [default: 42]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Seed of a split of the rows [default: that of all else]
+    #[arg(long, value_name = "N")]
+    split_seed: Option<u64>,
 }
 
 /// What `--select-on` takes.
@@ -177,11 +180,10 @@ fn metric(name: &str) -> Result<Metric, String> {
 
 impl RecipeArgs {
     /// Fits a recipe to a model: without `--max-length`, texts are no longer than the model's positions.
-    pub(super) fn fit(&self, recipe: &mut Recipe, config: &Config) -> Result<()> {
+    pub(super) fn fit(&self, recipe: &mut Recipe, config: &Config) {
         if self.max_length.is_none() {
             recipe.max_seq_length = recipe.max_seq_length.min(config.max_position_embeddings);
         }
-        recipe.thawed(&recipe.table(config)?).map(drop)
     }
 
     /// What the options say, and for the rest what `r` says.
@@ -230,6 +232,7 @@ impl RecipeArgs {
             early_stopping_patience: self.early_stopping_patience.unwrap_or(r.early_stopping_patience),
             early_stopping_threshold: self.early_stopping_threshold.unwrap_or(r.early_stopping_threshold),
             seed: self.seed.unwrap_or(r.seed),
+            split_seed: self.split_seed.or(r.split_seed),
         };
         recipe.check()?;
         Ok(recipe)

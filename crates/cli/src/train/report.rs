@@ -137,7 +137,7 @@ fn number_of_epochs(epochs: f64) -> String {
 }
 
 /// What the cache saved.
-fn cache_line(cache: &CacheReport) -> String {
+pub(crate) fn cache_line(cache: &CacheReport) -> String {
     let size = |bytes| ByteSize(bytes).display().si();
     let kept = match (cache.memory, cache.file) {
         (memory, 0) => format!("{} in memory", size(memory)),

@@ -74,6 +74,7 @@ fn keys() -> Vec<Setting> {
         set("early_stopping_threshold", "10.0", steps)
             .with("metric_for_best_model = 'loss'\nearly_stopping_patience = 1\nnum_train_epochs = 4"),
         set("seed", "7", losses),
+        set("split_seed", "7", losses).with("data = 'one-file.csv'"),
     ]
 }
 

@@ -23,7 +23,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-pub use cache::{CacheLimits, CacheReport};
+pub use cache::{CacheLimits, CacheReport, SharedCache};
 pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
 pub use freeze::{PartOfModel, Unfreeze, frozen_hash, parts, stages};
@@ -32,6 +32,7 @@ pub use metric::Metric;
 pub use plateau::Plateau;
 pub use recipe::{Optimizer, Recipe};
 pub use recipe_file::RecipeFile;
+pub(crate) use recipe_file::SWEEP;
 pub use schedule::{Schedule, Scheduler};
 
 use cache::FrozenCache;
@@ -147,6 +148,22 @@ pub fn train(
     storage: &Storage,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
+    train_sharing(engine, train, validation, recipe, storage, observer, None)
+}
+
+/// As [`train`], with what frozen blocks put out taken from trainings before and left to those that follow.
+///
+/// # Errors
+/// Those of [`train`].
+pub fn train_sharing(
+    engine: &mut dyn Engine,
+    train: &Examples,
+    validation: &Examples,
+    recipe: &Recipe,
+    storage: &Storage,
+    observer: &mut dyn Observer,
+    shared: Option<&mut SharedCache>,
+) -> Result<Outcome> {
     recipe.check()?;
     let thawed = recipe.thawed(engine.model().weights.table())?;
     let mut options = recipe.step_options();
@@ -154,7 +171,9 @@ pub fn train(
         options.stages = stages(&thawed, recipe.steps_per_epoch(train.len()));
     }
     options.loss.class_weights = recipe.class_weights.resolve(train.answers(), engine.config())?;
-    let cache = FrozenCache::new(storage, train.len(), engine, recipe, &thawed);
+    let cache = FrozenCache::new(storage, train.len(), engine, recipe, &thawed, shared.is_some());
+    let mut own = SharedCache::default();
+    let cache = shared.unwrap_or(&mut own).serve(cache);
     let stop = AtomicBool::new(false);
     let first_order = shuffled(train.len(), recipe.seed, 1);
     std::thread::scope(|scope| {
@@ -185,7 +204,7 @@ struct Training<'a, 'scope> {
     storage: &'a Storage,
     options: StepOptions,
     thawed: Thawed,
-    cache: Option<FrozenCache>,
+    cache: Option<&'a mut FrozenCache>,
     /// Until it has been seen to be done.
     tokenizing: Option<ScopedJoinHandle<'scope, ()>>,
     /// The order of the rows in the epoch under way.
@@ -230,7 +249,7 @@ impl Training<'_, '_> {
             read.map_err(|e| self.storage.error("read the best weights from a temporary file in", &e))?;
         }
         let train_seconds = evaluations.iter().map(|e| e.seconds).sum();
-        let cache = self.cache.map(FrozenCache::report);
+        let cache = self.cache.map(|cache| cache.report());
         Ok(Outcome { steps: self.steps, evaluations, stopped_early, train_seconds, cache })
     }
 

@@ -132,8 +132,11 @@ pub struct Recipe {
     pub early_stopping_patience: usize,
     /// By how much it must rise to count.
     pub early_stopping_threshold: f64,
-    /// Seed of a new head, the shuffling, the dropout and a split of the rows.
+    /// Seed of a new head, the shuffling, the dropout and, without [`Self::split_seed`], a split of the rows.
     pub seed: u64,
+    /// Seed of a split of the rows, so that trainings of several seeds are judged on the same ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
 }
 
 impl Default for Recipe {
@@ -181,6 +184,7 @@ impl Default for Recipe {
             early_stopping_patience: 0,
             early_stopping_threshold: 0.0,
             seed: 42,
+            split_seed: None,
         }
     }
 }
@@ -358,6 +362,11 @@ impl Recipe {
         self.head_learning_rate.unwrap_or(self.learning_rate)
     }
 
+    /// The seed that rows are split by.
+    pub fn seed_of_split(&self) -> u64 {
+        self.split_seed.unwrap_or(self.seed)
+    }
+
     /// Rows of an optimizer step.
     pub fn rows_per_step(&self) -> usize {
         self.per_device_train_batch_size.saturating_mul(self.gradient_accumulation_steps)
@@ -451,7 +460,7 @@ mod tests {
 
     /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
     /// `max_batch_tokens`, `class_weights`, `lr_power`, `focal_gamma`, `r_drop`, `ema_decay`, `layer_decay`, `gradual_unfreezing`,
-    /// `reinit_blocks`, `select_on`, `eval_steps` (0 for epochs) and the keys of early stopping are ours. `lr_factor` and `lr_patience`
+    /// `reinit_blocks`, `select_on`, `eval_steps` (0 for epochs), `split_seed` (not written) and the keys of early stopping are ours. `lr_factor` and `lr_patience`
     /// are those of PyTorch's `ReduceLROnPlateau`, `momentum` that of its `SGD`. The dropouts are the model's own, and not written.
     /// The keys of adapters are as in PEFT's `LoraConfig()`, but for the rank, which is 8 there.
     #[test]

@@ -16,6 +16,7 @@ mod predict;
 mod progress;
 mod sources;
 mod stop;
+mod sweep;
 mod train;
 
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ impl PrecisionChoice {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(Box<train::TrainArgs>),
+    Sweep(Box<sweep::SweepArgs>),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
@@ -115,6 +117,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     match &cli.command {
         Command::Train(args) => train::run(args, &cli.common),
+        Command::Sweep(args) => sweep::run(args, &cli.common),
         Command::Eval(args) => eval::run(args, &cli.common),
         Command::Predict(args) => predict::run(args, &cli.common),
         Command::Bench(args) => bench::run(args, &cli.common),

@@ -13,6 +13,8 @@ pub mod hub;
 pub mod model;
 pub mod predict;
 pub mod run;
+pub mod sweep;
+pub mod tensorboard;
 pub mod tokenize;
 pub mod train;
 pub mod unfinished;

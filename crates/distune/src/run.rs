@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::eval::Evaluation;
 use crate::model::{Model, save};
-use crate::train::{Outcome, RecipeFile, flush_directory};
+use crate::train::{EvaluationRecord, Outcome, RecipeFile, StepRecord, flush_directory};
 use crate::{Error, Result};
 
 /// Classes of a confusion matrix that is written, at most.
@@ -157,6 +157,14 @@ impl Run<'_> {
     /// [`Error::File`] when one cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         save(directory, self.model, self.tokenizer)?;
+        self.write_records(directory)
+    }
+
+    /// Writes what [`Self::write`] does, but for the model and its tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::File`] when a file cannot be written.
+    pub fn write_records(&self, directory: &Path) -> Result<()> {
         crate::model::write(&directory.join("recipe.toml"), self.settings.to_toml()?.as_bytes())?;
         write_json(directory, "train_results.json", &self.train_results())?;
         write_json(directory, "eval_results.json", &self.eval_results())?;
@@ -198,17 +206,9 @@ impl Run<'_> {
         let outcome = self.outcome;
         let mut log: Vec<Value> = Vec::new();
         for record in &outcome.steps {
-            if record.step % LOGGING_STEPS == 0 || record.step == 1 {
-                log.push(json!(record));
-            }
-            if let Some(judged) = outcome.evaluations.iter().find(|e| e.step == record.step) {
-                let mut entry = Map::from_iter([("epoch".to_owned(), json!(judged.epoch))]);
-                // figures; those of each class would make it long
-                let figures = evaluation_results("eval", &judged.validation);
-                entry.extend(figures.into_iter().filter(|(_, value)| value.is_number()));
-                entry.insert("step".into(), json!(judged.step));
-                log.push(Value::Object(entry));
-            }
+            log.extend(logged_step(record).map(Value::Object));
+            let judged = outcome.evaluations.iter().find(|e| e.step == record.step);
+            log.extend(judged.map(|judged| Value::Object(logged_evaluation(judged))));
         }
         let (best, recipe) = (outcome.best(), &self.settings.recipe);
         json!({
@@ -226,6 +226,25 @@ impl Run<'_> {
             "train_batch_size": recipe.per_device_train_batch_size,
         })
     }
+}
+
+/// The log entry of a step: of the first one and of every tenth.
+pub(crate) fn logged_step(record: &StepRecord) -> Option<Map<String, Value>> {
+    let logged = record.step.is_multiple_of(LOGGING_STEPS) || record.step == 1;
+    match json!(record) {
+        Value::Object(entry) if logged => Some(entry),
+        _ => None,
+    }
+}
+
+/// The log entry of an evaluation.
+pub(crate) fn logged_evaluation(record: &EvaluationRecord) -> Map<String, Value> {
+    let mut entry = Map::from_iter([("epoch".to_owned(), json!(record.epoch))]);
+    // figures; those of each class would make it long
+    let figures = evaluation_results("eval", &record.validation);
+    entry.extend(figures.into_iter().filter(|(_, value)| value.is_number()));
+    entry.insert("step".into(), json!(record.step));
+    entry
 }
 
 /// `{prefix}_loss`, `{prefix}_accuracy` and so on; the confusion matrix where it is not too large to read.

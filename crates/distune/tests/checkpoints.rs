@@ -11,7 +11,7 @@ use distune::engine::{Cpu, Engine, Precision, Targets};
 use distune::model::Model;
 use distune::tokenize::Tokenizer;
 use distune::train::{
-    CacheLimits, Checkpoints, Metric, Observer, Origin, Outcome, Recipe, StepRecord, Storage, Unfreeze,
+    CacheLimits, Checkpoints, Metric, Observer, Optimizer, Origin, Outcome, Recipe, StepRecord, Storage, Unfreeze,
     checkpoint_steps, train,
 };
 use support::*;
@@ -28,41 +28,58 @@ fn state(engine: &mut Cpu) -> Vec<u8> {
 }
 
 /// One step of a batch that differs from step to step.
-fn step(engine: &mut Cpu, step: u64) {
+fn step(engine: &mut Cpu, recipe: &Recipe, step: u64) {
     let ids: Vec<u32> = (0..6).map(|i| 1000 + 13 * i + step as u32).collect();
     let batch = Batch::new([&ids[..], &ids[2..4]]);
-    engine.train_step(&batch, Targets::Classes(&[0, 1]), step, 1e-3, &Recipe::recommended().step_options());
+    engine.train_step(&batch, Targets::Classes(&[0, 1]), step, 1e-3, &recipe.step_options());
+}
+
+/// Recipes, with how many arrays as large as the weights their optimizers keep.
+fn recipes() -> Vec<(Recipe, usize)> {
+    let recipe = |unfreeze: &str| Recipe { unfreeze: unfreeze.parse().unwrap(), ..Recipe::recommended() };
+    let sgd = |momentum| Recipe { optim: Optimizer::Sgd, momentum, weight_decay: 0.0, ..recipe("blocks:1") };
+    vec![
+        (recipe("head"), 2),
+        (recipe("blocks:2"), 2),
+        (recipe("bias"), 2),
+        (recipe("all"), 2),
+        (Recipe { ema_decay: 0.9, ..recipe("blocks:1") }, 3),
+        (Recipe { ema_decay: 0.9, ..sgd(0.0) }, 1),
+        (sgd(0.0), 0),
+        (sgd(0.9), 1),
+        (Recipe { lora_rank: 2, ..recipe("all") }, 2),
+    ]
 }
 
 #[test]
 fn a_state_that_is_read_back_goes_on_to_the_same_bits() {
     for precision in [Precision::F32, Precision::Bf16] {
-        for unfreeze in ["head", "blocks:2", "bias", "all"] {
-            let unfreeze: Unfreeze = unfreeze.parse().unwrap();
+        for (recipe, kept) in recipes() {
             let engine = || {
-                let model = model();
-                let thawed = unfreeze.resolve(model.weights.table()).unwrap();
+                let model = recipe.adapt(model()).unwrap();
+                let thawed = recipe.thawed(model.weights.table()).unwrap();
                 Cpu::for_training(model, thawed, precision)
             };
             let (mut whole, mut first) = (engine(), engine());
-            (1..=5).for_each(|i| step(&mut whole, i));
+            (1..=5).for_each(|i| step(&mut whole, &recipe, i));
             // writing it makes the step that waits, which must change nothing
             (1..=3).for_each(|i| {
-                step(&mut first, i);
+                step(&mut first, &recipe, i);
                 state(&mut first);
             });
             let bytes = state(&mut first);
-            let (mut second, moments) = (engine(), 2);
+            let mut second = engine();
             // something that waits in the engine which reads is forgotten
-            step(&mut second, 1);
+            step(&mut second, &recipe, 1);
             second.read_state(&mut &bytes[..]).unwrap();
-            assert!(state(&mut second) == bytes, "{unfreeze}: what is read is what was written");
+            assert!(state(&mut second) == bytes, "{recipe:?}: what is read is what was written");
             let mut trained = Vec::new();
             second.write_trained(&mut trained).unwrap();
-            assert_eq!(bytes.len(), trained.len() * (1 + moments));
-            (4..=5).for_each(|i| step(&mut second, i));
-            assert!(state(&mut second) == state(&mut whole), "{unfreeze} in {precision}");
-            assert!(second.read_state(&mut &bytes[..bytes.len() - 1]).is_err(), "{unfreeze}: a byte is missing");
+            // three bytes say what is kept
+            assert_eq!(bytes.len(), 3 + trained.len() * (1 + kept), "{recipe:?}");
+            (4..=5).for_each(|i| step(&mut second, &recipe, i));
+            assert!(state(&mut second) == state(&mut whole), "{recipe:?} in {precision}");
+            assert!(second.read_state(&mut &bytes[..bytes.len() - 1]).is_err(), "{recipe:?}: a byte is missing");
         }
     }
 }

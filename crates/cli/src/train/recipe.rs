@@ -146,6 +146,9 @@ pub(super) struct RecipeArgs {
     /// Seed of the new head, the shuffling, the dropout and a split of the rows [default: 42]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Seed of a split of the rows [default: that of all else]
+    #[arg(long, value_name = "N")]
+    split_seed: Option<u64>,
 }
 
 /// What `--select-on` takes.
@@ -187,11 +190,10 @@ fn metric(name: &str) -> Result<Metric, String> {
 
 impl RecipeArgs {
     /// Fits a recipe to a model: without `--max-length`, texts are no longer than the model's positions.
-    pub(super) fn fit(&self, recipe: &mut Recipe, config: &Config) -> Result<()> {
+    pub(super) fn fit(&self, recipe: &mut Recipe, config: &Config) {
         if self.max_length.is_none() {
             recipe.max_seq_length = recipe.max_seq_length.min(config.max_position_embeddings);
         }
-        recipe.thawed(&recipe.table(config)?).map(drop)
     }
 
     /// What the options say, and for the rest what `r` says.
@@ -243,6 +245,7 @@ impl RecipeArgs {
             save_steps: self.save_steps.unwrap_or(r.save_steps),
             save_total_limit: self.save_total_limit.unwrap_or(r.save_total_limit),
             seed: self.seed.unwrap_or(r.seed),
+            split_seed: self.split_seed.or(r.split_seed),
         };
         recipe.check()?;
         Ok(recipe)

@@ -8,6 +8,7 @@ use distune::data::Lengths;
 use distune::eval::{Evaluation, Metrics, table};
 use distune::model::lora::Lora;
 use distune::run::evaluation_results;
+use distune::tensorboard::EventFile;
 use distune::train::{
     CacheReport, EvaluationRecord, FittedSteps, Observer, Outcome, PartOfModel, SavedCheckpoint, StepRecord,
 };
@@ -51,6 +52,7 @@ pub(super) fn adapters(lora: &Lora) -> String {
 /// Shows a training's progress.
 pub(super) struct Watcher<'a> {
     pub(super) progress: Progress,
+    events: EventFile,
     common: &'a Common,
     /// Where texts are cut, in tokens.
     max_length: usize,
@@ -61,8 +63,17 @@ pub(super) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(common: &'a Common, max_length: usize) -> Self {
-        Self { progress: Progress::new(common, "samples"), common, max_length, loss: None, rows: (0, 0) }
+    /// Writes the figures for TensorBoard to `events`.
+    pub(super) fn new(common: &'a Common, max_length: usize, events: EventFile) -> Self {
+        Self { progress: Progress::new(common, "samples"), events, common, max_length, loss: None, rows: (0, 0) }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.progress.finish();
+        if let Some(problem) = self.events.problem() {
+            note(self.common, format!("{problem}; TensorBoard sees the training up to there"));
+        }
     }
 
     /// Says how many steps fit into the time.
@@ -95,6 +106,7 @@ impl Observer for Watcher<'_> {
         let message = || format!("epoch {:.2} loss {loss:.4} learning rate {:.1e}", record.epoch, record.learning_rate);
         self.progress.set(rows, total_rows, message);
         self.event("step", json!(record));
+        self.events.step(record);
     }
 
     fn tokenized(&mut self, lengths: &Lengths) {
@@ -121,6 +133,7 @@ impl Observer for Watcher<'_> {
             short_score(&validation.metrics),
         ));
         self.event("evaluation", json!(record));
+        self.events.evaluated(record);
     }
 
     fn resumed(&mut self, checkpoint: &Path, step: usize, rows: usize, total_rows: usize) {
@@ -161,7 +174,7 @@ fn number_of_epochs(epochs: f64) -> String {
 }
 
 /// What the cache saved.
-fn cache_line(cache: &CacheReport) -> String {
+pub(crate) fn cache_line(cache: &CacheReport) -> String {
     let size = |bytes| ByteSize(bytes).display().si();
     let kept = match (cache.memory, cache.file) {
         (memory, 0) => format!("{} in memory", size(memory)),

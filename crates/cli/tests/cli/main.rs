@@ -8,6 +8,7 @@
 //! - `errors_train.rs`: settings and output directories that cannot be used, a training that diverges
 //! - `tasks.rs`: several labels a row, pairs of texts, class weights, many classes
 //! - `splits.rs`: what is held out, `data split`, `data convert` and `data sample`
+//! - `sweep.rs`: sweeps, killed and gone on with too
 //! - `train.rs`: what a training writes, and that it loads again
 //! - `recipes.rs`: recipe files
 //! - `settings.rs`: every recipe key and every option changes what it says
@@ -47,6 +48,7 @@ mod resume;
 mod settings;
 mod splits;
 mod support;
+mod sweep;
 mod tasks;
 mod thaw;
 mod time_limit;

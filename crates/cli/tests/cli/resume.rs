@@ -172,7 +172,7 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before() {
     let mut want = uninterrupted(&sandbox, &options);
     let steps = interrupted(&sandbox, &options);
     let newest = |name: &str, file: &str| sandbox.path(&format!("{name}.unfinished/checkpoint-{}/{file}", steps[0]));
-    let flip = |path: &Path| change(path, |bytes| *bytes.iter_mut().nth(500).unwrap() ^= 1);
+    let flip = |path: &Path| change(path, |bytes| *bytes.get_mut(500).unwrap() ^= 1);
     for (i, (file, says)) in [
         ("engine.bin", "engine.bin has another checksum than manifest.json says"),
         ("state.json", "state.json has another checksum than manifest.json says"),

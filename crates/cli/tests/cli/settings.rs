@@ -80,6 +80,7 @@ fn keys() -> Vec<Setting> {
         set("save_total_limit", "3", checkpoints).with("save_steps = 1"),
         set("max_time", "'1h'", |_, after| after.event("max_time")["max_time"] == "1h"),
         set("seed", "7", losses),
+        set("split_seed", "7", losses).with("data = 'one-file.csv'"),
     ]
 }
 

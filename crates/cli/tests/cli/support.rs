@@ -343,11 +343,15 @@ fn tokenizer() -> Value {
     })
 }
 
-/// What a run directory says, without times: its files by name, JSON without the values that differ from run to run.
+/// What a run directory says, without times: its files by name, JSON without the values that differ from run to run; of TensorBoard's
+/// files, which have times in their names and in each record, only that there is one.
 pub(crate) fn records(sandbox: &Sandbox, run: &str) -> BTreeMap<String, Vec<u8>> {
     let files = std::fs::read_dir(sandbox.path(run)).unwrap();
     let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let without_times = |name: String| {
+        if name.starts_with("events.out.tfevents") {
+            return ("events.out.tfevents".to_owned(), Vec::new());
+        }
         let mut bytes = sandbox.read(&format!("{run}/{name}"));
         if name.ends_with("_results.json") || name == "trainer_state.json" {
             let mut value: Value = serde_json::from_slice(&bytes).unwrap();

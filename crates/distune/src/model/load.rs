@@ -54,13 +54,13 @@ impl Model {
         let config = config.with_labels(labels.names().to_vec(), labels.problem());
         let last_block = Group::Block(config.n_layers - 1);
         let mut model = Self::read(files, config, last_block)?;
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let deviation = model.config.initializer_range;
-        let head = model.weights.head_mut();
-        for weight in [head.pre_classifier.weight, head.classifier.weight] {
-            weight.fill_with(|| (normal(&mut random) * deviation) as f32);
-        }
+        model.start_head(seed);
         Ok(model)
+    }
+
+    /// Lets the head start anew, as in [`Self::load_with_new_head`].
+    pub fn start_head(&mut self, seed: u64) {
+        self.start_anew(&mut ChaCha8Rng::seed_from_u64(seed), |group| group == Group::Head);
     }
 
     /// A model of random weights, as Transformers makes them: normal of the config's `initializer_range`, zero biases,

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Batch;
 use crate::engine::Engine;
+use crate::model::Model;
 use crate::model::thawed::Thawed;
+use crate::model::weights::{Group, Tensor};
 use crate::train::{Recipe, Storage};
 use crate::{Error, Result};
 
@@ -34,12 +36,16 @@ pub struct CacheReport {
     pub rows_computed: usize,
     /// How often that was not needed.
     pub rows_reused: usize,
+    /// Rows of those that an earlier training with the same frozen part had left.
+    pub rows_inherited: usize,
     /// Bytes kept in memory.
     pub memory: u64,
     /// Bytes kept in the file.
     pub file: u64,
     /// Seconds in the frozen part.
     pub seconds_computing: f64,
+    /// Seconds that the frozen part takes for a row.
+    pub seconds_a_row: f64,
     /// Why the file could not be written, when it could not.
     pub problem: Option<String>,
 }
@@ -47,11 +53,36 @@ pub struct CacheReport {
 impl CacheReport {
     /// Seconds that the reused rows would have taken.
     pub fn seconds_saved(&self) -> f64 {
-        self.seconds_computing / self.rows_computed.max(1) as f64 * self.rows_reused as f64
+        self.seconds_a_row * self.rows_reused as f64
+    }
+
+    /// Seconds that this training would have taken longer alone.
+    pub fn seconds_inherited(&self) -> f64 {
+        self.seconds_a_row * self.rows_inherited as f64
+    }
+}
+
+/// What the frozen part puts out, kept for several trainings on the same rows and by engines of the same precision, one after
+/// another. It serves a training whose frozen part has the same weights as the one before, and gives way to any other.
+#[derive(Debug, Default)]
+pub struct SharedCache(Option<FrozenCache>);
+
+impl SharedCache {
+    /// Makes it that of a training that wants `new`: what was kept stays, if it is the same.
+    pub(super) fn serve(&mut self, new: Option<FrozenCache>) -> Option<&mut FrozenCache> {
+        self.0 = match (self.0.take(), new) {
+            (Some(mut old), Some(new)) if old.holds_what_is_wanted(&new) => {
+                old.begin(new.limits);
+                Some(old)
+            }
+            (_, new) => new,
+        };
+        self.0.as_mut()
     }
 }
 
 /// Where a row's values are.
+#[derive(Debug)]
 enum Place {
     Nowhere,
     Memory(Box<[bf16]>),
@@ -60,6 +91,7 @@ enum Place {
 }
 
 /// Outputs of the frozen part by row.
+#[derive(Debug)]
 pub(super) struct FrozenCache {
     limits: CacheLimits,
     directory: PathBuf,
@@ -70,35 +102,62 @@ pub(super) struct FrozenCache {
     dim: usize,
     /// Whether only the head trains, which reads a single token of each row.
     first_token_only: bool,
+    /// Checksum of the frozen part's weights.
+    weights: u128,
     values: Vec<f32>,
+    /// Rows that an earlier training left, and that this one has not come to yet.
+    inherited: Vec<bool>,
+    /// Rows computed in all trainings, and the seconds of that.
+    computed: (usize, f64),
 }
 
 impl FrozenCache {
-    /// An empty cache for so many rows; none where the recipe wants none, or no block is frozen.
+    /// An empty cache for so many rows; none where the recipe wants none, or no block is frozen. `shared` says that other
+    /// trainings may follow.
     pub(super) fn new(
         storage: &Storage,
         rows: usize,
-        engine: &dyn Engine,
+        engine: &mut dyn Engine,
         recipe: &Recipe,
         thawed: &Thawed,
+        shared: bool,
     ) -> Option<Self> {
         let config = engine.config();
         let frozen_blocks = thawed.frozen_blocks();
         if !recipe.cache_frozen || frozen_blocks == 0 {
             return None;
         }
+        let (dim, first_token_only) = (config.dim, frozen_blocks == config.n_layers);
         // a single epoch comes to no row again
         let nothing = CacheLimits { limit: 0, memory: 0 };
         Some(Self {
-            limits: if recipe.num_train_epochs > 1 { storage.cache } else { nothing },
+            limits: if recipe.num_train_epochs > 1 || shared { storage.cache } else { nothing },
             directory: storage.directory.clone(),
             rows: (0..rows).map(|_| Place::Nowhere).collect(),
             file: None,
             report: CacheReport::default(),
-            dim: config.dim,
-            first_token_only: frozen_blocks == config.n_layers,
+            dim,
+            first_token_only,
+            weights: if shared { checksum(engine.model(), frozen_blocks) } else { 0 },
             values: Vec::new(),
+            inherited: vec![false; rows],
+            computed: (0, 0.0),
         })
+    }
+
+    /// Whether what is kept here is what a new cache would keep.
+    fn holds_what_is_wanted(&self, new: &Self) -> bool {
+        let identity = |cache: &Self| (cache.weights, cache.rows.len(), cache.dim, cache.first_token_only);
+        identity(self) == identity(new)
+    }
+
+    /// Begins another training.
+    fn begin(&mut self, limits: CacheLimits) {
+        self.limits = limits;
+        self.inherited = self.rows.iter().map(|place| !matches!(place, Place::Nowhere)).collect();
+        let CacheReport { memory, file, .. } = self.report;
+        let problem = self.report.problem.take();
+        self.report = CacheReport { memory, file, problem, ..CacheReport::default() };
     }
 
     /// What the frozen part puts out for a batch of these rows. A row that comes again follows itself.
@@ -115,10 +174,13 @@ impl FrozenCache {
             let output = engine.frozen_output(&Batch::new(missing.iter().map(|&b| batch.sequence(b))));
             computed.resize(output.len(), bf16::ZERO);
             computed.convert_from_f32_slice(output);
-            self.report.seconds_computing += start.elapsed().as_secs_f64();
+            let seconds = start.elapsed().as_secs_f64();
+            self.report.seconds_computing += seconds;
+            self.computed = (self.computed.0 + missing.len(), self.computed.1 + seconds);
         }
         self.report.rows_computed += missing.len();
         self.report.rows_reused += rows.len() - missing.len();
+        self.report.rows_inherited += rows.iter().filter(|&&row| std::mem::take(&mut self.inherited[row])).count();
         let mut computed = computed.as_slice();
         self.values.clear();
         for (b, &row) in rows.iter().enumerate() {
@@ -146,25 +208,40 @@ impl FrozenCache {
     }
 
     pub(super) fn report(&self) -> CacheReport {
-        self.report.clone()
+        let (rows, seconds) = self.computed;
+        CacheReport { seconds_a_row: seconds / rows.max(1) as f64, ..self.report.clone() }
     }
 
     /// Seconds that the frozen part takes for a row, and how many rows there is room for, from the rows so far.
     pub(super) fn costs(&self) -> (f64, usize) {
-        let CacheReport { rows_computed, seconds_computing, memory, file, .. } = self.report;
-        let rows = rows_computed.max(1);
-        let room = match (memory + file) / rows as u64 {
+        let CacheReport { memory, file, seconds_a_row, .. } = self.report();
+        let room = match (memory + file) / self.computed.0.max(1) as u64 {
             0 => 0,
             bytes_a_row => usize::try_from(self.limits.limit / bytes_a_row).unwrap_or(usize::MAX),
         };
-        (seconds_computing / rows as f64, room)
+        (seconds_a_row, room)
     }
 
     /// Counts on from what was done before a checkpoint. What was kept then is gone.
     pub(super) fn goes_on(&mut self, before: &CacheReport) {
         let CacheReport { rows_computed, rows_reused, seconds_computing, .. } = *before;
         self.report = CacheReport { rows_computed, rows_reused, seconds_computing, ..CacheReport::default() };
+        self.computed = (rows_computed, seconds_computing);
     }
+}
+
+/// A checksum of the embeddings and of the first blocks.
+fn checksum(model: &Model, blocks: usize) -> u128 {
+    let mut hash = twox_hash::XxHash3_128::new();
+    let below = |tensor: &&Tensor| match tensor.group {
+        Group::Embeddings => true,
+        Group::Block(block) => block < blocks,
+        Group::Head => false,
+    };
+    for tensor in model.weights.table().tensors().iter().filter(below) {
+        hash.write(bytemuck::cast_slice(model.weights.tensor(tensor)));
+    }
+    hash.finish_128()
 }
 
 /// Keeps a row where there is room.

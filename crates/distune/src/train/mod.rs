@@ -27,7 +27,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-pub use cache::{CacheLimits, CacheReport};
+pub use cache::{CacheLimits, CacheReport, SharedCache};
 pub use checkpoint::{Checkpoints, SavedCheckpoint, checkpoint_steps, remove_checkpoints};
 pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
@@ -38,6 +38,7 @@ pub use origin::Origin;
 pub use plateau::Plateau;
 pub use recipe::{Optimizer, Recipe};
 pub use recipe_file::RecipeFile;
+pub(crate) use recipe_file::SWEEP;
 pub use schedule::{Schedule, Scheduler};
 pub use time_limit::{FittedSteps, TimeLimit, fit_to_time};
 
@@ -168,12 +169,32 @@ pub fn train(
     storage: &Storage,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
+    train_sharing(engine, train, validation, recipe, storage, observer, None)
+}
+
+/// As [`train`], with what frozen blocks put out taken from trainings before and left to those that follow.
+///
+/// # Errors
+/// Those of [`train`].
+pub fn train_sharing(
+    engine: &mut dyn Engine,
+    train: &Examples,
+    validation: &Examples,
+    recipe: &Recipe,
+    storage: &Storage,
+    observer: &mut dyn Observer,
+    shared: Option<&mut SharedCache>,
+) -> Result<Outcome> {
     if let Some(limit) = recipe.max_time {
         return Err(Error::value("recipe", "max_time", "none in a training under way, but max_steps", limit));
     }
+    let mut own = SharedCache::default();
+    let (others_follow, shared) = (shared.is_some(), shared.unwrap_or(&mut own));
     let stop = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         let mut training = Training::new(engine, train, recipe, storage)?;
+        let cache = FrozenCache::new(storage, train.len(), engine, recipe, &training.thawed, others_follow);
+        training.cache = shared.serve(cache);
         training.go_on(engine, observer)?;
         // rows are tokenized on a thread of their own, ahead of the steps that want them
         let rows_to_come = training.rows_to_come();
@@ -232,7 +253,7 @@ struct Training<'a, 'scope> {
     schedule: Schedule,
     options: StepOptions,
     thawed: Thawed,
-    cache: Option<FrozenCache>,
+    cache: Option<&'a mut FrozenCache>,
     /// Until it has been seen to be done.
     tokenizing: Option<ScopedJoinHandle<'scope, ()>>,
     /// The order of the rows in the epoch under way.
@@ -260,7 +281,7 @@ impl<'a> Training<'a, '_> {
             storage,
             schedule: recipe.schedule(train.len()),
             options,
-            cache: FrozenCache::new(storage, train.len(), engine, recipe, &thawed),
+            cache: None,
             thawed,
             tokenizing: None,
             order: Vec::new(),
@@ -344,7 +365,7 @@ impl<'a> Training<'a, '_> {
         }
         let Progress { steps, evaluations, .. } = self.done;
         let (stopped_early, train_seconds) = (steps.len() < total_steps, evaluations.iter().map(|e| e.seconds).sum());
-        let cache = self.cache.as_ref().map(FrozenCache::report);
+        let cache = self.cache.as_ref().map(|cache| cache.report());
         Ok(Outcome { steps, evaluations, stopped_early, train_seconds, cache })
     }
 
@@ -355,7 +376,7 @@ impl<'a> Training<'a, '_> {
             0 => self.recipe.steps_per_epoch(self.train.len()).max(1),
             steps => steps,
         };
-        step > 0 && !self.done.evaluated() && (step % every == 0 || step == self.schedule.total_steps)
+        step > 0 && !self.done.evaluated() && (step.is_multiple_of(every) || step == self.schedule.total_steps)
     }
 
     /// Judges the validation rows, and keeps the weights that are the best so far.
@@ -392,11 +413,13 @@ impl<'a> Training<'a, '_> {
     /// Saves, where the recipe wants a checkpoint now. One that cannot be written is no reason to stop.
     fn save_if_due(&mut self, engine: &mut dyn Engine, evaluated: bool, observer: &mut dyn Observer) {
         let due = self.saved.is_past(self.recipe.save_steps, self.done.step(), evaluated);
-        if self.storage.checkpoints.is_some() && due && !self.evaluation_is_due() {
-            if let Err(error) = self.save(engine, observer) {
-                observer.warning(&format!("{error}. The training goes on; the checkpoints before are whole."));
-                self.saved.at = Instant::now();
-            }
+        if self.storage.checkpoints.is_some()
+            && due
+            && !self.evaluation_is_due()
+            && let Err(error) = self.save(engine, observer)
+        {
+            observer.warning(&format!("{error}. The training goes on; the checkpoints before are whole."));
+            self.saved.at = Instant::now();
         }
     }
 
@@ -405,7 +428,7 @@ impl<'a> Training<'a, '_> {
         let Some(checkpoints) = &self.storage.checkpoints else { return Ok(None) };
         let step = self.done.step();
         if self.saved.step != Some(step) {
-            self.done.cache = self.cache.as_ref().map(FrozenCache::report);
+            self.done.cache = self.cache.as_ref().map(|cache| cache.report());
             let best = self.best.as_mut().filter(|_| self.done.best_is_of_an_earlier_step());
             let saved = checkpoints.save(engine, &self.done, best, self.recipe.save_total_limit)?;
             observer.saved(&saved);

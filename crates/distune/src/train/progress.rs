@@ -77,7 +77,7 @@ fn save_is_due(save_steps: usize, step: usize, evaluated: bool, since: Duration,
     let least = if evaluated { AFTER_EVALUATION } else { BETWEEN_EVALUATIONS };
     match save_steps {
         0 => since >= least.max(SHARE * took),
-        n => step % n == 0,
+        n => step.is_multiple_of(n),
     }
 }
 

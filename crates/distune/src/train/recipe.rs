@@ -141,8 +141,11 @@ pub struct Recipe {
     pub save_steps: usize,
     /// Checkpoints that are kept, the newest ones; 0 for all.
     pub save_total_limit: usize,
-    /// Seed of a new head, the shuffling, the dropout and a split of the rows.
+    /// Seed of a new head, the shuffling, the dropout and, without [`Self::split_seed`], a split of the rows.
     pub seed: u64,
+    /// Seed of a split of the rows, so that trainings of several seeds are judged on the same ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
 }
 
 impl Default for Recipe {
@@ -193,6 +196,7 @@ impl Default for Recipe {
             save_steps: 0,
             save_total_limit: 0,
             seed: 42,
+            split_seed: None,
         }
     }
 }
@@ -371,6 +375,11 @@ impl Recipe {
         self.head_learning_rate.unwrap_or(self.learning_rate)
     }
 
+    /// The seed that rows are split by.
+    pub fn seed_of_split(&self) -> u64 {
+        self.split_seed.unwrap_or(self.seed)
+    }
+
     /// Rows of an optimizer step.
     pub fn rows_per_step(&self) -> usize {
         self.per_device_train_batch_size.saturating_mul(self.gradient_accumulation_steps)
@@ -471,7 +480,8 @@ mod tests {
     /// `max_batch_tokens`, `class_weights`, `lr_power`, `focal_gamma`, `r_drop`, `ema_decay`, `layer_decay`, `gradual_unfreezing`,
     /// `reinit_blocks`, `select_on`, `eval_steps` (0 for epochs), `save_steps` (0 for evaluations) and the keys of early stopping are
     /// ours; `save_total_limit` 0 is their `None`. `lr_factor` and `lr_patience` are those of PyTorch's `ReduceLROnPlateau`, `momentum`
-    /// that of its `SGD`. The dropouts are the model's own, and not written, as `max_time`, which is ours, is not where there is none.
+    /// that of its `SGD`. The dropouts are the model's own, and not written, as `max_time` and `split_seed`, which are ours, are not where
+    /// there are none.
     /// The keys of adapters are as in PEFT's `LoraConfig()`, but for the rank, which is 8 there.
     #[test]
     fn defaults_are_those_of_training_arguments() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::data::Columns;
 use crate::train::Recipe;
@@ -20,6 +20,8 @@ const ALIASES: [(&str, &str); 8] = [
     ("label_smoothing", "label_smoothing_factor"),
     ("optimizer", "optim"),
 ];
+/// The table that makes a recipe the file of a sweep.
+pub(crate) const SWEEP: &str = "sweep";
 /// Values of `precision`.
 const PRECISIONS: [&str; 3] = ["auto", "bf16", "f32"];
 
@@ -67,8 +69,17 @@ impl RecipeFile {
     /// [`Error::File`] for what is not TOML, and with the name of the key for an unknown key (with the nearest one), a key that is
     /// there under two names, a value of another type.
     pub fn read(path: &Path) -> Result<Self> {
+        let table = Self::parse(path)?;
+        if table.contains_key(SWEEP) {
+            return Err(Error::file(path, "describes a sweep, not one training", "Run it with distune sweep"));
+        }
+        Self::from_table(path, table)
+    }
+
+    /// The keys and values of a file, whatever they are.
+    pub(crate) fn parse(path: &Path) -> Result<Table> {
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, "read", &error))?;
-        let table: Table = toml::from_str(&text).map_err(|error| {
+        toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             Error::row(
                 path,
@@ -76,14 +87,14 @@ impl RecipeFile {
                 format!("not TOML: {}", error.message()),
                 "Expected lines such as learning_rate = 1e-4",
             )
-        })?;
-        let known = Self::keys();
+        })
+    }
+
+    /// As [`Self::read`], of keys and values that have been read; `path` is for messages.
+    pub(crate) fn from_table(path: &Path, table: Table) -> Result<Self> {
         let mut canonical = Table::new();
         for (key, value) in table {
-            let name = ALIASES.iter().find(|(old, _)| *old == key).map_or(key.as_str(), |(_, name)| name).to_owned();
-            if !known.contains(&name) {
-                return Err(unknown(path, &key, &known));
-            }
+            let name = Self::canonical(path, &key)?;
             // alone, so that an error can name its key
             let alone = Table::from_iter([(name.clone(), value.clone())]).try_into::<Self>();
             alone.map_err(|error| Error::file(path, format!("{key} = {value}: {}", error.message()), ""))?;
@@ -105,6 +116,37 @@ impl RecipeFile {
         Ok(file)
     }
 
+    /// The name of a key that may have an old one.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a key that there is not, with the nearest one.
+    pub(crate) fn canonical(path: &Path, key: &str) -> Result<String> {
+        let name = ALIASES.iter().find(|(old, _)| *old == key).map_or(key, |(_, name)| name);
+        let known = Self::keys();
+        if known.iter().any(|known| known == name) { Ok(name.to_owned()) } else { Err(unknown(path, key, &known)) }
+    }
+
+    /// The value of a key, if it is said.
+    pub fn get(&self, key: &str) -> Option<Value> {
+        Table::try_from(self).ok()?.remove(key)
+    }
+
+    /// With another value of a key.
+    ///
+    /// # Errors
+    /// As [`Self::read`], of a file that is called sweep.
+    pub fn with(&self, key: &str, value: Value) -> Result<Self> {
+        self.with_all(Table::from_iter([(key.to_owned(), value)]))
+    }
+
+    /// With other values of some keys.
+    pub(crate) fn with_all(&self, values: Table) -> Result<Self> {
+        let mut table =
+            Table::try_from(self).map_err(|error| Error::value("recipe", SWEEP, "values that TOML has", error))?;
+        table.extend(values);
+        Self::from_table(Path::new(SWEEP), table)
+    }
+
     /// The file's text.
     ///
     /// # Errors
@@ -115,6 +157,11 @@ impl RecipeFile {
 
     /// All keys that a file may have.
     pub fn keys() -> Vec<String> {
+        Self::all().keys().cloned().collect()
+    }
+
+    /// Every key that a file may have, with some value of its type.
+    pub(crate) fn all() -> Table {
         let some = || Some(String::new());
         let columns =
             Columns { text: some(), label: some(), pair: some(), group: some(), skip_bad: true, ..Columns::default() };
@@ -125,10 +172,11 @@ impl RecipeFile {
             attention_dropout: Some(0.0),
             seq_classif_dropout: Some(0.0),
             max_time: "1s".parse().ok(),
+            split_seed: Some(0),
             ..Recipe::default()
         };
         let all = Self { model, data, precision, new_head: true, columns, recipe };
-        Table::try_from(all).map(|table| table.keys().cloned().collect()).unwrap_or_default()
+        Table::try_from(all).unwrap_or_default()
     }
 }
 
@@ -208,6 +256,7 @@ mod tests {
             class_weights: ClassWeights::Named([("x y".to_owned(), 0.5), ("z".to_owned(), 2.0)].into()),
             select_on: SelectOn::Dev,
             attention_dropout: Some(0.25),
+            split_seed: Some(7),
             seed: (1 << 62) + 1,
             max_time: Some("1h 30m".parse().unwrap()),
             ..Recipe::default()
@@ -238,6 +287,7 @@ mod tests {
             message("warmup_ratio = 0.1\nwarmup_steps = 5\n").starts_with(": warmup_steps is there under two names")
         );
         assert!(message("seed = 1\nseed == 2\n").starts_with(", line 2: not TOML: "));
+        assert!(message("[sweep]\nseeds = 2").contains("Run it with distune sweep"));
         assert!(message("precision = 'f16'").contains("precision: expected auto, bf16, f32, found f16"));
     }
 }

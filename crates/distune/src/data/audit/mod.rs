@@ -37,7 +37,7 @@ use crate::tokenize::Tokenizer;
 use crate::{Error, Result};
 use findings::Findings;
 use rows::Rows;
-pub(super) use words::thousands;
+pub(crate) use words::thousands;
 
 /// Rows that are tokenized or hashed between two looks at [`Watcher::stop_requested`].
 const CHUNK: usize = 1 << 14;

@@ -31,7 +31,7 @@ pub(super) fn wider(count: usize, exact: Option<usize>) -> String {
 }
 
 /// 1234567 as "1,234,567".
-pub(in crate::data) fn thousands(n: usize) -> String {
+pub(crate) fn thousands(n: usize) -> String {
     let digits = n.to_string();
     let (first, rest) = digits.split_at((digits.len() + 2) % 3 + 1);
     let groups = rest.as_bytes().chunks(3).map(|group| format!(",{}", String::from_utf8_lossy(group)));

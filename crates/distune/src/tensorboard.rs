@@ -35,30 +35,21 @@ const FIXED_64: u64 = 1;
 const BYTES: u64 = 2;
 const FIXED_32: u64 = 5;
 
-/// An event file that is being written. TensorBoard finds it in the directory that it is made in, or below another one.
+/// An event file, which begins with the first figure. TensorBoard finds it in the directory that it is made in, or below another one.
 #[derive(Debug)]
 pub struct EventFile {
     path: PathBuf,
-    file: File,
+    /// From the first figure on.
+    file: Option<File>,
     problem: Option<String>,
 }
 
 impl EventFile {
-    /// Starts `events.out.tfevents.SECONDS.distune` in a directory, beside those of a training that goes on.
-    ///
-    /// # Errors
-    /// [`Error::File`] when it cannot be written.
-    pub fn create(directory: &Path) -> Result<Self> {
-        let now = now();
+    /// `events.out.tfevents.SECONDS.distune` in a directory, beside those that a training which goes on has there.
+    pub fn new(directory: &Path) -> Self {
         let named = |seconds: u64| directory.join(format!("events.out.tfevents.{seconds:010}.distune"));
-        let free = (now as u64..).map(named).find(|path| !path.exists());
-        let path = free.unwrap_or_else(|| named(u64::MAX));
-        let created = File::create_new(&path).and_then(|mut file| {
-            file.write_all(&record(&event(now, 0, |event| bytes_field(event, 3, b"brain.Event:2"))))?;
-            Ok(file)
-        });
-        let file = created.map_err(|e| Error::io(&path, "write", &e))?;
-        Ok(Self { path, file, problem: None })
+        let free = (now() as u64..).map(named).find(|path| !path.exists());
+        Self { path: free.unwrap_or_else(|| named(u64::MAX)), file: None, problem: None }
     }
 
     /// Writes a step, if it is one that is logged.
@@ -78,6 +69,9 @@ impl EventFile {
     /// # Errors
     /// [`Error::File`] when it cannot be written.
     pub fn copy(&self, directory: &Path) -> Result<()> {
+        if self.file.is_none() {
+            return Ok(());
+        }
         let to = directory.join(self.path.file_name().unwrap_or_default());
         std::fs::copy(&self.path, &to).map(drop).map_err(|e| Error::io(&to, "write", &e))
     }
@@ -91,10 +85,23 @@ impl EventFile {
     fn write(&mut self, step: usize, entry: &Map<String, Value>) {
         let event = event(now(), step as u64, |event| bytes_field(event, 5, &summary(entry)));
         if self.problem.is_none()
-            && let Err(error) = self.file.write_all(&record(&event))
+            && let Err(error) = self.append(&record(&event))
         {
             self.problem = Some(format!("{}: cannot write: {error}", self.path.display()));
         }
+    }
+
+    /// Appends a record, after the one that says what the file is.
+    fn append(&mut self, record_of_figures: &[u8]) -> std::io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let file = self.file.insert(File::create_new(&self.path)?);
+                file.write_all(&record(&event(now(), 0, |event| bytes_field(event, 3, b"brain.Event:2"))))?;
+                file
+            }
+        };
+        file.write_all(record_of_figures)
     }
 }
 
@@ -221,7 +228,7 @@ mod tests {
     #[test]
     fn a_file_is_a_sequence_of_records() {
         let directory = tempfile::tempdir().unwrap();
-        let mut events = EventFile::create(directory.path()).unwrap();
+        let mut events = EventFile::new(directory.path());
         (1..=20).for_each(|n| events.step(&step(n)));
         let bytes = std::fs::read(&events.path).unwrap();
         let (mut rest, mut found) = (&bytes[..], Vec::new());
@@ -246,7 +253,8 @@ mod tests {
     #[test]
     fn a_full_disk_costs_the_rest_of_the_file_only() {
         let path = PathBuf::from("/dev/full");
-        let mut events = EventFile { file: File::options().write(true).open(&path).unwrap(), path, problem: None };
+        let file = File::options().write(true).open(&path).ok();
+        let mut events = EventFile { file, path, problem: None };
         assert_eq!(events.problem(), None);
         events.step(&step(1));
         assert!(events.problem().unwrap().starts_with("/dev/full: cannot write: "), "{events:?}");

@@ -78,7 +78,7 @@ impl Ground {
         settings.precision = Some(self.precision.to_string());
         let place = directory.begin(trial, &settings)?;
         memory::reset_peak();
-        let mut watcher = watch.watcher(EventFile::create(&place)?);
+        let mut watcher = watch.watcher(EventFile::new(&place));
         let (model, outcome, trained) = self.train(&settings.recipe, &place, &mut watcher)?;
         let test_name = self.start.test_name;
         let Some(mut finished) = Finished::new(&outcome, self.start.train.len(), test_name, trained) else {

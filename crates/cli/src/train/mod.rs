@@ -149,7 +149,7 @@ fn train(
     }
     // temporary files lie in the run that is being written
     let mut storage = Storage { directory: run.path().to_owned(), cache, checkpoints: None };
-    let mut watcher = Watcher::new(common, max_length, EventFile::create(run.path())?);
+    let mut watcher = Watcher::new(common, max_length, EventFile::new(run.path()));
     run.write_settings(&settings)?;
     let at_the_end = test.as_ref().map_or(0, Examples::len);
     let recipe = &mut settings.recipe;

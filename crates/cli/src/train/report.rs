@@ -78,13 +78,15 @@ impl<'a> Watcher<'a> {
 
     /// Says how many steps fit into the time.
     pub(super) fn fitted(&self, fitted: &FittedSteps) {
-        let FittedSteps { max_time, steps, steps_asked_for, seconds_a_step, seconds_an_evaluation, seconds } = fitted;
+        let FittedSteps { max_time, steps, steps_asked_for, seconds_a_step, seconds_an_evaluation, seconds, .. } =
+            fitted;
         let part = match steps < steps_asked_for {
             true => format!("{} of {} steps fit", thousands(*steps), thousands(*steps_asked_for)),
             false => format!("all {} steps fit", thousands(*steps)),
         };
+        let milliseconds = 1000.0 * seconds_a_step;
         self.progress.note(&format!(
-            "{max_time}: {part}, measured {seconds_a_step:.3} s a step and {seconds_an_evaluation:.1} s an evaluation, {seconds:.0} s in all"
+            "{max_time}: {part}, {seconds:.0} s in all; measured {milliseconds:.1} ms a step, {seconds_an_evaluation:.1} s an evaluation"
         ));
         self.event("max_time", json!(fitted));
     }

@@ -39,6 +39,8 @@ fn a_whole_schedule_fits_into_the_time() {
         let steps = of_kind(&events, "step");
         assert_eq!(steps.len() as u64, fitted["steps"].as_u64().unwrap());
         assert!(steps.len() > 100, "{fitted}");
+        // what frozen blocks put out is kept while the speed is measured too
+        assert_eq!(fitted["seconds_a_frozen_row"].as_f64().unwrap() > 0.0, unfreeze == "blocks:1", "{fitted}");
         // of a linear schedule over exactly these steps
         let rates: Vec<f64> = steps.iter().map(|step| step["learning_rate"].as_f64().unwrap()).collect();
         let warmup = (0.06 * steps.len() as f64).ceil();
@@ -64,7 +66,7 @@ fn never_longer_than_asked_for() {
     events(&sandbox, "--epochs 3 --unfreeze blocks:1 --output plain");
     assert!(sandbox.read("limited/model.safetensors") == sandbox.read("plain/model.safetensors"));
     let ran = sandbox.succeeds("train --model model --data data --output told --max-time 1h --epochs 1");
-    assert_says(&ran.stderr, &["1h: all 1 steps fit, measured "]);
+    assert_says(&ran.stderr, &["1h: all 1 steps fit, ", " ms a step, "]);
 }
 
 /// The number of steps is chosen once: a training that goes on has it from its settings.

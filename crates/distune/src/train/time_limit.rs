@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::data::Examples;
 use crate::engine::Engine;
 use crate::predict::logits;
-use crate::train::{Observer, Recipe, Storage, Training, shuffled};
+use crate::train::cache::FrozenCache;
+use crate::train::{Observer, Recipe, SharedCache, Storage, Training, shuffled};
 use crate::{Error, Result};
 
 /// The part of the time that is measured, and the most of it.
@@ -73,6 +74,8 @@ pub struct FittedSteps {
     pub steps_asked_for: usize,
     /// Seconds of a step, without what frozen blocks cost the first time.
     pub seconds_a_step: f64,
+    /// Seconds that frozen blocks cost for a row the first time.
+    pub seconds_a_frozen_row: f64,
     /// Seconds of an evaluation.
     pub seconds_an_evaluation: f64,
     /// Seconds that all of it should take, from the beginning of the measurement on.
@@ -98,7 +101,10 @@ pub fn fit_to_time(
     let failed = |e: std::io::Error| storage.error("keep the weights in a temporary file in", &e);
     let mut before = tempfile::tempfile_in(&storage.directory).map_err(failed)?;
     engine.write_state(&mut before).map_err(failed)?;
-    let mut costs = Training::new(engine, train, recipe, storage)?.measure(engine, measured, observer)?;
+    let mut kept = SharedCache::default();
+    let mut training = Training::new(engine, train, recipe, storage)?;
+    training.cache = kept.serve(FrozenCache::new(storage, train.len(), engine, recipe, &training.thawed, false));
+    let mut costs = training.measure(engine, measured, observer)?;
     before.rewind().and_then(|()| engine.read_state(&mut before)).map_err(failed)?;
     costs.judged_row = seconds_a_row(engine, validation, measured / 4)?;
     (costs.validation_rows, costs.rows_at_the_end) = (validation.len(), rows_at_the_end);
@@ -120,6 +126,7 @@ pub fn fit_to_time(
         steps,
         steps_asked_for,
         seconds_a_step: costs.step,
+        seconds_a_frozen_row: costs.frozen_row,
         seconds_an_evaluation: costs.judged_row * validation.len() as f64,
         seconds: spent + costs.seconds(steps),
     }))
@@ -152,6 +159,8 @@ impl Training<'_, '_> {
                 let when = "while the speed was measured".to_owned();
                 return Err(Error::Interrupted { when, kept: "nothing was written".into() });
             }
+            // which a thread does ahead of the steps of a training
+            rows.iter().try_for_each(|&row| self.train.sequence(row).map(drop))?;
             let (start_of_step, frozen_before) = (Instant::now(), frozen(&self));
             // as the last steps of the training, in which everything trains that ever does
             self.step(engine, rows, self.schedule.total_steps + step, 0.0)?;

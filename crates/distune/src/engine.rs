@@ -222,11 +222,11 @@ impl Training {
         }
     }
 
-    /// Puts the weights themselves in their place.
-    fn unsettle(&mut self, model: &mut Model) {
-        if let Some(kept) = &mut self.kept {
-            kept.show_average(&mut model.weights, false);
-        }
+    /// Puts the weights themselves in their place, and makes room for what the optimizer keeps of them.
+    fn unsettle(&mut self, model: &mut Model, options: &StepOptions) {
+        let (moments, average) = (options.optimizer.moments(), options.ema_decay > 0.0);
+        let kept = self.kept.get_or_insert_with(|| Kept::new(&model.weights, &self.thawed, moments, average));
+        kept.show_average(&mut model.weights, false);
     }
 
     /// See [`Engine::accumulate`].
@@ -238,7 +238,7 @@ impl Training {
         step: u64,
         options: &StepOptions,
     ) -> f64 {
-        self.unsettle(model);
+        self.unsettle(model, options);
         let StepPart { batch, frozen, targets, total_weight } = part;
         let thawed = self.thawed.at(step, &options.stages);
         let frozen = frozen.map(|frozen| (self.thawed.frozen_blocks(), frozen));
@@ -263,7 +263,7 @@ impl Training {
     /// See [`Engine::update`].
     fn update(&mut self, model: &mut Model, step: u64, learning_rate: f64, options: &StepOptions) -> f64 {
         self.accumulated = false;
-        self.unsettle(model);
+        self.unsettle(model, options);
         let thawed = self.thawed.at(step, &options.stages);
         let others: Vec<&[f32]> =
             thawed.tensors().filter(|t| !thawed.waits(t)).map(|tensor| self.gradients.tensor(tensor)).collect();
@@ -292,10 +292,7 @@ impl Training {
     /// One optimizer step for some of the tensors that train.
     fn step_tensors(&mut self, model: &mut Model, step: &PendingStep, which: impl Fn(&Tensor) -> bool) {
         let table = model.weights.table().clone();
-        let kept = self.kept.get_or_insert_with(|| {
-            let OptimizerStep { optimizer, average_decay, .. } = step.optimizer;
-            Kept::new(&model.weights, &self.thawed, optimizer.moments(), average_decay > 0.0)
-        });
+        let Some(kept) = &mut self.kept else { return };
         let (w, g) = (model.weights.tensors_mut(), self.gradients.tensors());
         let (m, v) = (kept.first_moments.tensors_mut(), kept.second_moments.tensors_mut());
         let all = table.tensors().iter().zip(w).zip(m).zip(v).zip(kept.average.tensors_mut()).zip(g);

@@ -6,20 +6,13 @@ mod support;
 use std::path::Path;
 
 use distune::Error;
-use distune::data::{Batch, Columns, Dataset, Examples, LabelMap, Labels, read_file};
+use distune::data::Batch;
 use distune::engine::{Cpu, Engine, Precision, Targets};
-use distune::model::Model;
-use distune::tokenize::Tokenizer;
 use distune::train::{
     CacheLimits, Checkpoints, Metric, Observer, Optimizer, Origin, Outcome, Recipe, StepRecord, Storage, Unfreeze,
     checkpoint_steps, train,
 };
-use support::*;
-
-fn model() -> Model {
-    let labels = LabelMap::from_names(vec!["0".into(), "1".into()]);
-    Model::load_with_new_head(&bundled(), &labels, 1).unwrap()
-}
+use support::training::*;
 
 fn state(engine: &mut Cpu) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -56,7 +49,7 @@ fn a_state_that_is_read_back_goes_on_to_the_same_bits() {
     for precision in [Precision::F32, Precision::Bf16] {
         for (recipe, kept) in recipes() {
             let engine = || {
-                let model = recipe.adapt(model()).unwrap();
+                let model = recipe.adapt(two_class_model()).unwrap();
                 let thawed = recipe.thawed(model.weights.table()).unwrap();
                 Cpu::for_training(model, thawed, precision)
             };
@@ -82,16 +75,6 @@ fn a_state_that_is_read_back_goes_on_to_the_same_bits() {
             assert!(second.read_state(&mut &bytes[..bytes.len() - 1]).is_err(), "{recipe:?}: a byte is missing");
         }
     }
-}
-
-fn examples(rows: std::ops::Range<usize>, model: &Model) -> Examples {
-    let mut table = read_file(&asset("reviews/train.tsv"), &Columns::default(), Labels::Required).unwrap();
-    (table.texts, table.labels) = (table.texts[rows.clone()].to_vec(), table.labels[rows.clone()].to_vec());
-    table.lines = table.lines[rows].to_vec();
-    let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
-    let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 32).unwrap();
-    let map = LabelMap::of_model(&model.config);
-    Examples::new(Dataset::new(table, &map).unwrap(), &tokenizer, &model.config)
 }
 
 /// Stops after some steps of its process.
@@ -121,8 +104,8 @@ fn some_steps(
     checkpoints: bool,
     steps: usize,
 ) -> Result<(Vec<u8>, Outcome, Option<usize>), Error> {
-    let model = model();
-    let (rows, validation) = (examples(0..22, &model), examples(22..34, &model));
+    let model = two_class_model();
+    let (rows, validation) = (reviews(0..22, 32, &model), reviews(22..34, 32, &model));
     let splits = [("train", &rows), ("validation", &validation)];
     let origin = Origin::new(&model, Precision::F32, &[], &splits, recipe);
     let storage = Storage {

@@ -8,22 +8,12 @@ use std::sync::Arc;
 use distune::data::Batch;
 use distune::engine::{Cpu, Engine, Precision, Targets};
 use distune::model::Config;
-use distune::model::activations::{Activations, Pass};
-use distune::model::backward::{Scratch, backward};
-use distune::model::forward::forward;
 use distune::model::lora::Lora;
 use distune::model::thawed::Thawed;
-use distune::model::weights::{Group, Parameters, Table, Tensor, Weights};
+use distune::model::weights::{Group, Parameters, Table, Tensor};
 use distune::train::{LoraTargets, Optimizer, Recipe, Schedule};
-use distune_kernels::{LossOptions, loss};
+use support::differences::*;
 use support::*;
-
-const LENGTHS: [usize; 5] = [1, 2, 63, 64, 65];
-const LABELS: [u32; 5] = [0, 2, 1, 1, 0];
-
-fn number(i: usize) -> f64 {
-    ((i * 7919 + 12345) % 2003) as f64 / 1001.0 - 1.0
-}
 
 /// A recipe with adapters.
 fn recipe(unfreeze: &str, rank: usize, targets: LoraTargets) -> Recipe {
@@ -36,53 +26,20 @@ fn lora(config: &Config, unfreeze: &str, rank: usize, targets: LoraTargets) -> L
 }
 
 fn setup(unfreeze: &str, targets: LoraTargets) -> (Config, Parameters<f64>, Batch) {
-    let config = small_config([12, 3, 20, 3, 65, 23, 3]);
+    let config = config();
     let table = Arc::new(Table::with_adapters(&config, lora(&config, unfreeze, 5, targets)));
-    let mut weights = Parameters::zeros(&table, Group::Embeddings);
-    weights.from_mut(Group::Embeddings).iter_mut().enumerate().for_each(|(i, w)| *w = number(i) * 0.5);
-    let sequences: Vec<Vec<u32>> = LENGTHS.iter().map(|&n| (0..n).map(|i| (i * 7 + n) as u32 % 23).collect()).collect();
-    (config, weights, batch(&sequences))
-}
-
-fn loss_of(a: &mut Activations<f64>, weights: &Parameters<f64>, pass: Pass<f64>, dlogits: &mut Vec<f64>) -> f64 {
-    forward(a, Weights::Ready(weights), pass);
-    dlogits.resize(a.logits.len(), 0.0);
-    let options = LossOptions { class_weights: vec![0.5, 1.0, 2.0], label_smoothing: 0.1, ..LossOptions::default() };
-    let targets = Targets::Classes(&LABELS);
-    loss(dlogits, &a.logits, targets, &options, options.total_weight(targets))
-}
-
-/// The gradients of what `thawed` says.
-fn gradients(weights: &Parameters<f64>, config: &Config, batch: &Batch, thawed: &Thawed) -> Parameters<f64> {
-    let pass = Pass { dropout: Some(DROPOUT), thawed: Some(thawed), ..Pass::inference(config, batch) };
-    let (mut a, mut dlogits) = (Activations::default(), Vec::new());
-    loss_of(&mut a, weights, pass, &mut dlogits);
-    let mut gradients = Parameters::zeros_where(weights.table(), |tensor| thawed.has_gradient(tensor));
-    // whatever was there before is overwritten
-    gradients.from_mut(Group::Embeddings).fill(f64::NAN);
-    backward(&mut gradients, &mut Scratch::default(), &dlogits, &a, weights, pass);
-    gradients
+    (config, weights(&table), batch(&ragged_sequences()))
 }
 
 /// Everything at once: dA and dB of each layer, and through them dx, for all that lies below trains too.
 #[test]
 fn every_tensor_by_finite_differences() {
     for targets in [LoraTargets::QueryValue, LoraTargets::AllLinear] {
-        let (config, mut weights, batch) = setup("all", targets);
+        let (config, weights, batch) = setup("all", targets);
         let table = weights.table().clone();
-        let thawed = Thawed::from(&table, Group::Embeddings);
-        let all = gradients(&weights, &config, &batch, &thawed);
-        let pass = Pass { dropout: Some(DROPOUT), ..Pass::inference(&config, &batch) };
-        let mut a = Activations::default();
-        let mut loss_at = |weights: &Parameters<f64>| loss_of(&mut a, weights, pass, &mut Vec::new());
-        for tensor in table.tensors() {
-            for i in (0..tensor.range.len()).step_by((tensor.range.len() / 12).max(1)) {
-                let (before, step) = (weights.tensor(tensor)[i], 1e-5);
-                weights.tensor_mut(tensor)[i] = before + step;
-                let up = loss_at(&weights);
-                weights.tensor_mut(tensor)[i] = before - step;
-                let want = (up - loss_at(&weights)) / (2.0 * step);
-                weights.tensor_mut(tensor)[i] = before;
+        let (all, _) = gradients(&weights, &config, &batch, &Thawed::from(&table, Group::Embeddings), false);
+        for (tensor, want) in table.tensors().iter().zip(differences(&config, weights, &batch)) {
+            for (i, want) in want {
                 let got = all.tensor(tensor)[i];
                 // the difference quotient is right to about 1e-9; gradients here are up to 0.1
                 assert!((got - want).abs() < 1e-8, "{}[{i}]: {got} by hand, {want} by differences", tensor.name);
@@ -108,9 +65,9 @@ fn frozen_weights_change_no_gradient_of_adapters() {
         ("*.2.attention.k_lin.*", LoraTargets::AllLinear),
     ] {
         let (config, weights, batch) = setup(unfreeze, targets);
-        let all = gradients(&weights, &config, &batch, &Thawed::from(weights.table(), Group::Embeddings));
+        let all = gradients(&weights, &config, &batch, &Thawed::from(weights.table(), Group::Embeddings), false).0;
         let thawed = Thawed::new(weights.table(), Tensor::is_adapter);
-        let some = gradients(&weights, &config, &batch, &thawed);
+        let (some, _) = gradients(&weights, &config, &batch, &thawed, false);
         assert!(thawed.tensors().any(Tensor::is_adapter), "{unfreeze}");
         for tensor in weights.table().tensors() {
             let want = if thawed.trains(tensor) { all.tensor(tensor) } else { &[] };

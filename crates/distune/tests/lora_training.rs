@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use distune::data::{Batch, Columns, Dataset, Examples, LabelMap, Labels, read_file};
+use distune::data::Batch;
 use distune::engine::{Cpu, Engine, Precision, Targets};
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
@@ -14,11 +14,11 @@ use distune::model::forward::forward;
 use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Table, Tensor, Weights};
 use distune::model::{Model, ModelFiles, save};
-use distune::tokenize::Tokenizer;
 use distune::train::{
-    CacheLimits, LoraTargets, Observer, Optimizer, Outcome, Recipe, Storage, TrainingMemory, frozen_hash, parts, train,
+    CacheLimits, LoraTargets, Optimizer, Outcome, Recipe, Storage, TrainingMemory, frozen_hash, parts, train,
 };
 use distune_kernels::{LossOptions, loss};
+use support::training::*;
 use support::*;
 
 const BOTH: [LoraTargets; 2] = [LoraTargets::QueryValue, LoraTargets::AllLinear];
@@ -35,13 +35,8 @@ fn recipe(unfreeze: &str, lora_targets: LoraTargets) -> Recipe {
     }
 }
 
-fn start() -> Model {
-    let two = LabelMap::from_names(vec!["0".into(), "1".into()]);
-    Model::load_with_new_head(&bundled(), &two, 1).unwrap()
-}
-
 fn engine(recipe: &Recipe, precision: Precision) -> Cpu {
-    let model = recipe.adapt(start()).unwrap();
+    let model = recipe.adapt(two_class_model()).unwrap();
     let thawed = recipe.thawed(model.weights.table()).unwrap();
     Cpu::for_training(model, thawed, precision)
 }
@@ -65,7 +60,7 @@ fn trained_bytes(engine: &mut Cpu) -> Vec<u8> {
 #[test]
 fn new_adapters() {
     let recipe = recipe("blocks:2", LoraTargets::AllLinear);
-    let (base, model) = (start(), recipe.adapt(start()).unwrap());
+    let (base, model) = (two_class_model(), recipe.adapt(two_class_model()).unwrap());
     for tensor in model.weights.table().tensors().iter().filter(|tensor| tensor.is_adapter()) {
         let (values, width) = (model.weights.tensor(tensor), tensor.shape[1] as f64);
         assert_eq!(tensor.shape[0], 8);
@@ -80,7 +75,7 @@ fn new_adapters() {
         assert!((variance * 3.0 * width - 1.0).abs() < 0.09, "{}: {variance}", tensor.name);
     }
     let adapters = |seed| {
-        let model = Recipe { seed, ..recipe.clone() }.adapt(start()).unwrap();
+        let model = Recipe { seed, ..recipe.clone() }.adapt(two_class_model()).unwrap();
         model.weights.from(Group::Block(4)).to_vec()
     };
     assert!(adapters(42) == model.weights.from(Group::Block(4)), "42 is the default seed");
@@ -99,7 +94,7 @@ fn gradients_and_moments_of_adapters_and_head_alone() {
     {
         for (unfreeze, blocks) in [("all", 6), ("blocks:2", 2), ("blocks:0,3,4", 3)] {
             let recipe = recipe(unfreeze, targets);
-            let config = start().config;
+            let config = two_class_model().config;
             let table = recipe.table(&config).unwrap();
             let thawed = recipe.thawed(&table).unwrap();
             let trained = blocks * of_a_block + head;
@@ -216,26 +211,11 @@ fn the_best_weights_come_back() {
     }
 }
 
-struct Silent;
-
-impl Observer for Silent {}
-
-fn reviews(rows: usize, model: &Model) -> Examples {
-    let mut table = read_file(&asset("reviews/train.tsv"), &Columns::default(), Labels::Required).unwrap();
-    table.texts.truncate(rows);
-    table.labels.truncate(rows);
-    table.lines.truncate(rows);
-    let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
-    let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 64).unwrap();
-    let map = LabelMap::of_model(&model.config);
-    Examples::new(Dataset::new(table, &map).unwrap(), &tokenizer, &model.config)
-}
-
 fn trained(recipe: &Recipe, limit: u64, memory: u64) -> (Vec<u8>, Outcome) {
     let directory = tempfile::tempdir().unwrap();
     let (path, cache) = (directory.path().to_owned(), CacheLimits { limit, memory });
     let storage = Storage { directory: path, cache, checkpoints: None };
-    let (rows, validation) = (reviews(48, &start()), reviews(8, &start()));
+    let (rows, validation) = (reviews(0..48, 64, &two_class_model()), reviews(0..8, 64, &two_class_model()));
     let mut engine = engine(recipe, Precision::F32);
     let outcome = train(&mut engine, &rows, &validation, recipe, &storage, &mut Silent).unwrap();
     (trained_bytes(&mut engine), outcome)
@@ -278,7 +258,7 @@ fn saved_models_are_merged() {
         let of_file = tensors(&directory.path().join("model.safetensors"));
         assert_eq!(of_file.len(), saved.weights.table().tensors().len(), "nothing else in the file");
 
-        let (before, mut moved) = (start(), 0);
+        let (before, mut moved) = (two_class_model(), 0);
         for tensor in before.weights.table().tensors().iter().filter(|tensor| tensor.group < Group::Head) {
             let (was, is) = (before.weights.tensor(tensor), saved.weights.tensor(tensor));
             let adapter = |matrix: &str| {
@@ -311,7 +291,7 @@ fn saved_models_are_merged() {
 /// What cannot be meant, with the key that says it.
 #[test]
 fn faults_are_named() {
-    let table = Arc::new(Table::new(&start().config));
+    let table = Arc::new(Table::new(&two_class_model().config));
     let fault = |recipe: Recipe| recipe.check().and_then(|()| recipe.lora(&table).map(drop)).unwrap_err().to_string();
     let good = recipe("blocks:2", LoraTargets::QueryValue);
     for unfreeze in ["head", "bias", "embeddings", "*.ffn.*"] {

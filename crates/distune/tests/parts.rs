@@ -4,7 +4,7 @@
 
 mod support;
 
-use distune::data::{Batch, Columns, Dataset, Examples, LabelMap, Labels, read_file};
+use distune::data::Batch;
 use distune::engine::{Cpu, Engine, Precision, Targets};
 use distune::model::Model;
 use distune::model::activations::{Activations, Pass};
@@ -12,9 +12,9 @@ use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
 use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Weights};
-use distune::tokenize::Tokenizer;
-use distune::train::{CacheLimits, Observer, Outcome, Recipe, Storage, Unfreeze, train};
+use distune::train::{CacheLimits, Outcome, Recipe, Storage, Unfreeze, train};
 use distune_kernels::{LossOptions, Real, loss};
+use support::training::*;
 use support::*;
 
 const LENGTHS: [usize; 7] = [5, 1, 30, 2, 17, 40, 9];
@@ -83,25 +83,6 @@ fn parts_change_rounding_only() {
     compare(&model.weights, &model, Precision::Bf16, 1e-5);
 }
 
-fn two_classes() -> LabelMap {
-    LabelMap::from_names(vec!["0".into(), "1".into()])
-}
-
-struct Silent;
-
-impl Observer for Silent {}
-
-fn reviews(rows: usize, model: &Model) -> Examples {
-    let mut table = read_file(&asset("reviews/train.tsv"), &Columns::default(), Labels::Required).unwrap();
-    table.texts.truncate(rows);
-    table.labels.truncate(rows);
-    table.lines.truncate(rows);
-    let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
-    let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 64).unwrap();
-    let map = LabelMap::of_model(&model.config);
-    Examples::new(Dataset::new(table, &map).unwrap(), &tokenizer, &model.config)
-}
-
 /// The bytes of the trained weights, and what the training told.
 fn two_epochs(unfreeze: &Unfreeze, storage: &Storage) -> (Vec<u8>, Outcome) {
     epochs(2, unfreeze, true, storage)
@@ -119,8 +100,8 @@ fn epochs(num_train_epochs: usize, unfreeze: &Unfreeze, cache_frozen: bool, stor
 }
 
 fn trained(recipe: &Recipe, storage: &Storage) -> (Vec<u8>, Outcome) {
-    let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
-    let (rows, validation) = (reviews(48, &model), reviews(8, &model));
+    let model = two_class_model();
+    let (rows, validation) = (reviews(0..48, 64, &model), reviews(0..8, 64, &model));
     let thawed = recipe.thawed(model.weights.table()).unwrap();
     let mut engine = Cpu::for_training(model, thawed, Precision::F32);
     let outcome = train(&mut engine, &rows, &validation, recipe, storage, &mut Silent).unwrap();
@@ -195,7 +176,7 @@ fn r_drop_with_a_cache() {
 #[test]
 fn layer_decay_slows_lower_blocks() {
     let moved = |layer_decay| {
-        let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
+        let model = two_class_model();
         let before = model.weights.clone();
         let thawed = Thawed::from(model.weights.table(), Group::Embeddings);
         let mut engine = Cpu::for_training(model, thawed, Precision::F32);
@@ -225,7 +206,7 @@ fn a_step_that_waits_is_the_step_made_at_once() {
     for unfreeze in ["head", "blocks:2", "all", "blocks:0,4", "bias", "*.v_lin.*+*.2.ffn.lin1.weight"] {
         let unfreeze: Unfreeze = unfreeze.parse().unwrap();
         let run = |read: bool| {
-            let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
+            let model = two_class_model();
             let thawed = unfreeze.resolve(model.weights.table()).unwrap();
             let mut engine = Cpu::for_training(model, thawed, Precision::F32);
             let (batch, options) =

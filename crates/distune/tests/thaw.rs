@@ -6,16 +6,15 @@ mod support;
 
 use std::sync::Arc;
 
-use distune::data::{Batch, Columns, Dataset, Examples, LabelMap, Labels, read_file};
+use distune::data::Batch;
 use distune::engine::{Cpu, Engine, Precision, Targets};
 use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Table};
 use distune::model::{Model, ModelFiles};
-use distune::tokenize::Tokenizer;
 use distune::train::{
-    CacheLimits, CacheReport, EvaluationRecord, Observer, Recipe, Scheduler, Storage, TrainingMemory, Unfreeze,
-    frozen_hash, parts, stages, train,
+    CacheLimits, CacheReport, Recipe, Scheduler, Storage, TrainingMemory, Unfreeze, frozen_hash, parts, stages, train,
 };
+use support::training::*;
 use support::*;
 
 /// Every form of what may be written, for a model of five blocks or more.
@@ -212,29 +211,9 @@ fn parts_and_memory() {
     assert_eq!(epochs, [Some(4), None, Some(3), None, Some(2), None, Some(1)]);
 }
 
-fn two_classes() -> LabelMap {
-    LabelMap::from_names(vec!["0".into(), "1".into()])
-}
-
-fn reviews(rows: usize, model: &Model) -> Examples {
-    let mut table = read_file(&asset("reviews/train.tsv"), &Columns::default(), Labels::Required).unwrap();
-    table.texts.truncate(rows);
-    table.labels.truncate(rows);
-    table.lines.truncate(rows);
-    let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
-    let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 24).unwrap();
-    Examples::new(Dataset::new(table, &LabelMap::of_model(&model.config)).unwrap(), &tokenizer, &model.config)
-}
-
-struct Silent;
-
-impl Observer for Silent {
-    fn evaluated(&mut self, _record: &EvaluationRecord) {}
-}
-
 /// A training of the bundled encoder on 16 rows, 2 steps an epoch; weights before and after, and what the cache did.
 fn trained(recipe: &Recipe, memory: u64) -> (Parameters<f32>, Parameters<f32>, Option<CacheReport>) {
-    let model = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap();
+    let model = two_class_model();
     let recipe = Recipe {
         per_device_train_batch_size: 8,
         warmup_steps: 0.0,
@@ -242,7 +221,7 @@ fn trained(recipe: &Recipe, memory: u64) -> (Parameters<f32>, Parameters<f32>, O
         metric_for_best_model: distune::train::Metric::Loss,
         ..recipe.clone()
     };
-    let (rows, before) = (reviews(16, &model), model.weights.clone());
+    let (rows, before) = (reviews(0..16, 24, &model), model.weights.clone());
     let thawed = recipe.thawed(model.weights.table()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let cache = CacheLimits { limit: memory, memory };
@@ -281,7 +260,7 @@ fn gradual_unfreezing_thaws_a_part_an_epoch() {
         assert!(table.tensors().iter().all(same), "{epochs} epochs: the cache changes bits");
     }
     let refused = Recipe { max_steps: -1, num_train_epochs: 2, ..recipe(3) };
-    let table = Model::load_with_new_head(&bundled(), &two_classes(), 1).unwrap().weights.table().clone();
+    let table = two_class_model().weights.table().clone();
     let message = refused.thawed(&table).unwrap_err().to_string();
     assert!(message.starts_with("recipe: num_train_epochs: expected 3 or more, since gradual_unfreezing"), "{message}");
 }

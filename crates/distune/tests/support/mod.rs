@@ -1,6 +1,9 @@
 //! What several test files need: fixtures, assets, comparisons.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+pub mod differences;
+pub mod training;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

@@ -1,11 +1,10 @@
 //! A saved run loads in Transformers without complaint and gives the same logits; a converted BERT gives the same hidden states.
-//! Skipped, loudly, where Python has no `transformers` and `torch`; `DISTUNE_PYTHON` names another Python.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+
+use crate::{python_with, some_reviews};
 
 /// Reads texts, one JSON array, and prints label and logits of each; on standard error, what Transformers has to say.
 const SCRIPT: &str = r#"
@@ -27,19 +26,6 @@ with torch.no_grad():
                     "labels": labels if several else None, "probabilities": dict(zip(m.config.id2label.values(), p.tolist()))})
 print(json.dumps(out))
 "#;
-
-/// A Python with torch and transformers.
-fn python() -> Option<String> {
-    let python = std::env::var("DISTUNE_PYTHON").unwrap_or_else(|_| "python3".into());
-    let probe = Command::new(&python).args(["-c", "import torch, transformers"]).output();
-    if !probe.is_ok_and(|probe| probe.status.success()) {
-        // past the test harness, which hides what a passing test prints
-        let text = "SKIPPED: no torch and transformers in Python; set DISTUNE_PYTHON to a Python that has them";
-        std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
-        return None;
-    }
-    Some(python)
-}
 
 /// Last hidden states of a BERT and of the DistilBERT that it was converted to: prints the largest difference, and what a
 /// classifier finds missing.
@@ -66,7 +52,7 @@ print(json.dumps({"largest": largest, "missing": missing}))
 
 #[test]
 fn a_converted_bert_loads_in_transformers() {
-    let Some(python) = python() else { return };
+    let Some(python) = python_with("torch, transformers") else { return };
     let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../distune/tests/fixtures/bert");
     let directory = tempfile::tempdir().unwrap();
     let (bert, out) = (directory.path().join("bert"), directory.path().join("out"));
@@ -96,14 +82,8 @@ fn a_converted_bert_loads_in_transformers() {
 
 #[test]
 fn a_run_loads_in_transformers() {
-    let Some(python) = python() else { return };
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let directory = tempfile::tempdir().unwrap();
-    let rows = std::fs::read_to_string(root.join("assets/reviews/train.tsv")).unwrap();
-    let some: Vec<&str> = rows.lines().take(161).collect();
-    for split in ["train.tsv", "dev.tsv"] {
-        std::fs::write(directory.path().join(split), some.join("\n")).unwrap();
-    }
+    let Some(python) = python_with("torch, transformers") else { return };
+    let (directory, some) = some_reviews();
     for options in [&[][..], &["--lora-rank", "8", "--lora-targets", "all_linear", "--learning-rate", "1e-3"]] {
         let run = tempfile::tempdir().unwrap();
         let run = run.path().join("run");
@@ -126,7 +106,7 @@ fn predictions(run: &std::path::Path, texts: &[&str]) -> Vec<Value> {
 /// Pairs of texts with any number of labels.
 #[test]
 fn a_run_of_several_labels_loads_in_transformers() {
-    let Some(python) = python() else { return };
+    let Some(python) = python_with("torch, transformers") else { return };
     let directory = tempfile::tempdir().unwrap();
     let (data, run) = (directory.path().join("rows.jsonl"), directory.path().join("run"));
     let words = ["a charming film", "dull", "far too long, caf\u{e9}", "it works"];

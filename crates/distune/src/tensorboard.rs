@@ -11,8 +11,11 @@
 //! ```
 //!
 //! Of the messages (`tensorflow/core/util/event.proto`, `framework/summary.proto`) these fields are written:
-//! `Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5; }`,
-//! `Summary { repeated Value value = 1; }`, `Value { string tag = 1; float simple_value = 2; }`.
+//! `Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5; SessionLog session_log = 7; }`,
+//! `Summary { repeated Value value = 1; }`, `Value { string tag = 1; float simple_value = 2; }`, `SessionLog { SessionStatus status = 1; }`.
+//!
+//! A training that goes on writes another file, which begins with a session log: its step tells TensorBoard which figures of the files
+//! before are not valid any more.
 
 use std::fs::File;
 use std::io::Write;
@@ -52,16 +55,25 @@ impl EventFile {
         Self { path: free.unwrap_or_else(|| named(u64::MAX)), file: None, problem: None }
     }
 
+    /// Says that what follows begins with this step: figures of earlier files from it on are of a process that was killed.
+    pub fn begins_with(&mut self, step: usize) {
+        // SessionStatus START
+        self.write(&event(now(), step as u64, |event| bytes_field(event, 7, &[1 << 3, 1])));
+    }
+
     /// Writes a step, if it is one that is logged.
     pub fn step(&mut self, record: &StepRecord) {
+        if record.step == 1 {
+            self.begins_with(1);
+        }
         if let Some(entry) = logged_step(record) {
-            self.write(record.step, &entry);
+            self.write_entry(record.step, &entry);
         }
     }
 
     /// Writes an evaluation of the validation rows.
     pub fn evaluated(&mut self, record: &EvaluationRecord) {
-        self.write(record.step, &logged_evaluation(record));
+        self.write_entry(record.step, &logged_evaluation(record));
     }
 
     /// Copies what is written so far into another directory.
@@ -82,17 +94,20 @@ impl EventFile {
     }
 
     /// Writes the figures of a log entry as one event.
-    fn write(&mut self, step: usize, entry: &Map<String, Value>) {
-        let event = event(now(), step as u64, |event| bytes_field(event, 5, &summary(entry)));
+    fn write_entry(&mut self, step: usize, entry: &Map<String, Value>) {
+        self.write(&event(now(), step as u64, |event| bytes_field(event, 5, &summary(entry))));
+    }
+
+    fn write(&mut self, event: &[u8]) {
         if self.problem.is_none()
-            && let Err(error) = self.append(&record(&event))
+            && let Err(error) = self.append(&record(event))
         {
             self.problem = Some(format!("{}: cannot write: {error}", self.path.display()));
         }
     }
 
     /// Appends a record, after the one that says what the file is.
-    fn append(&mut self, record_of_figures: &[u8]) -> std::io::Result<()> {
+    fn append(&mut self, next: &[u8]) -> std::io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
@@ -101,7 +116,7 @@ impl EventFile {
                 file
             }
         };
-        file.write_all(record_of_figures)
+        file.write_all(next)
     }
 }
 
@@ -239,10 +254,11 @@ mod tests {
             found.push(String::from_utf8_lossy(event).into_owned());
         }
         assert!(rest.is_empty());
-        // the version, then steps 1, 10 and 20
-        assert_eq!(found.len(), 4);
+        // the version, where it begins, then steps 1, 10 and 20
+        assert_eq!(found.len(), 5);
         assert!(found[0].ends_with("brain.Event:2"), "{found:?}");
-        for event in &found[1..] {
+        assert!(found[1].ends_with("\x10\x01\x3a\x02\x08\x01"), "{found:?}");
+        for event in &found[2..] {
             let at = |name| event.find(name).unwrap();
             assert!(at("train/epoch") < at("train/loss") && at("train/grad_norm") < at("train/learning_rate"));
             assert!(!event.contains("step"), "{event}");

@@ -183,6 +183,7 @@ fn faults_name_the_key() {
     assert!(
         message("[sweep]\nseed = [1, 2]").contains("sweep.seed: may not vary. Name the seeds as seeds = [1, 2, 3]")
     );
+    assert!(message("[sweep]\nmax_time = ['5m']").contains("sweep.max_time: may not vary. How many steps fit differs"));
     assert!(message("[sweep]\nselect_on = ['dev']").contains("sweep.select_on: may not vary. It decides which rows"));
     assert!(message("[sweep]\ntext_column = ['a']").contains("sweep.text_column: may not vary. It decides which rows"));
     assert!(message("[sweep]\nlearning_rate = ['fast']").starts_with("learning_rate = \"fast\": invalid type"));
@@ -200,6 +201,8 @@ fn faults_name_the_key() {
         message("[sweep]\nmethod = 'grid'\nlearning_rate = { min = 1e-5, max = 1e-3 }")
             .contains("grid, and learning_rate has one")
     );
+    assert!(message("[sweep]\nseeds = 2000000000").contains("seeds: expected at most 1000, found 2000000000"));
+    assert!(message("[sweep]\ntrials = 0").contains("trials: expected 1 to 10000, found 0"));
     assert!(message("sweep = 5").contains("sweep = 5: expected a table"));
 }
 
@@ -267,6 +270,22 @@ fn failures_are_recorded_and_passed_over() {
     let table = summary.markdown(directory.sweep());
     assert!(table.contains("8 of 8 trials done, 1 of them failed; seeds 1, 2."), "{table}");
     assert!(table.contains("Trial 8 failed: step 3: NaN") && table.contains("1 of 2, 1 failed"), "{table}");
+
+    let best = directory.close().unwrap().unwrap();
+    assert_eq!(std::fs::read_to_string(best.join("trial")).unwrap(), "6");
+    assert!(!parent.path().join("s/.best-7").exists(), "no candidate any more");
+
+    // of settings that all have a failed trial, one under way does not push out the best so far
+    let three = sweep("[sweep]\nseeds = 3\nlearning_rate = [1e-3, 1e-4]");
+    let mut some_fail = SweepDirectory::create(&parent.path().join("u"), three).unwrap();
+    run(&mut some_fail, |trial| match trial.number {
+        1 => right(60),
+        4 => right(99),
+        5 => right(1),
+        _ => End::Failed("no".into()),
+    });
+    let best = some_fail.close().unwrap().unwrap();
+    assert_eq!(std::fs::read_to_string(best.join("trial")).unwrap(), "1");
 
     let mut all_fail = SweepDirectory::create(&parent.path().join("t"), sweep(TWO_KEYS)).unwrap();
     run(&mut all_fail, |_| End::Failed("no".into()));
@@ -381,4 +400,11 @@ fn tables_and_pictures_say_what_they_show() {
         assert!(svg.contains(&format!("\n{said}\n")), "{said}: {svg}");
     }
     assert!(Summary::new(directory.sweep(), &[]).best.is_none());
+}
+
+#[test]
+fn the_recipe_of_the_repository() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/sweep.toml");
+    let sweep = Sweep::read(&path).unwrap().resolve().unwrap();
+    assert_eq!((sweep.trials(), sweep.plan.keys.len(), sweep.seeds()), (24, 3, vec![42]));
 }

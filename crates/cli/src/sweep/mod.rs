@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use clap::{Args, Command, Id};
+use clap::Args;
 use distune::data::Splits;
 use distune::model::Config;
 use distune::sweep::{End, Record, Seeds, Sweep, SweepDirectory, Trial, budget};
 use distune::train::{CacheLimits, RecipeFile};
+use distune::unfinished::shell_quoted;
 use distune::{Error, Result};
 
 use self::trial::Grounds;
@@ -24,7 +25,7 @@ use crate::{Common, memory, sources, stop};
 ///
 /// A key of the table has a list of values, or for numbers a range such as { min = 1e-5, max = 1e-3, log = true }. method is grid
 /// (all combinations of lists), random or tpe (near what was good), which try so many settings as trials says; seeds is a number
-/// or a list. Trials are compared on the validation rows.
+/// or a list. Trials are compared on the validation rows; docs/layers.md says what the figures are of.
 #[derive(Args, Debug)]
 #[command(mut_arg("recipe_file", |arg| arg.help("Recipe with a [sweep] table; options win over what is above the table")))]
 pub(crate) struct SweepArgs {
@@ -33,8 +34,8 @@ pub(crate) struct SweepArgs {
     /// Compare what is thawed: the head, the last 1, 2, 3 and 6 blocks, everything; each is judged on the test rows too
     #[arg(long)]
     layers: bool,
-    /// Train each setting with N seeds, from --seed on [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Train each setting with N seeds, from --seed on, at most 1000 [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     seeds: Option<u32>,
     /// End after so much time, such as 30m, with the trials that are done
     #[arg(long, value_name = "TIME", value_parser = budget)]
@@ -43,16 +44,8 @@ pub(crate) struct SweepArgs {
     #[arg(long, short)]
     output: Option<PathBuf>,
     /// Go on with a sweep that was interrupted, or whose budget ended
-    #[arg(long, value_name = "DIR", conflicts_with_all = settings_of_a_sweep())]
+    #[arg(long, value_name = "DIR", conflicts_with_all = SettingArgs::ids_and(&["layers", "seeds", "output"]))]
     resume: Option<PathBuf>,
-}
-
-/// The options that a sweep which goes on has had.
-fn settings_of_a_sweep() -> Vec<Id> {
-    let options = SettingArgs::augment_args(Command::new("settings"));
-    let of_training = options.get_arguments().map(|option| option.get_id().clone());
-    let others = ["layers", "seeds", "output"].map(Id::from);
-    of_training.filter(|id| *id != "cache_limit").chain(others).collect()
 }
 
 pub(crate) fn run(args: &SweepArgs, common: &Common) -> anyhow::Result<()> {
@@ -75,9 +68,9 @@ fn end(directory: SweepDirectory, path: &Path, ended: Result<()>, common: &Commo
     let first_failure = directory.records().first().map(|record| record.end.clone());
     let none_is_good = directory.summary().best.is_none();
     let shown = report(&directory);
-    let best = directory.close()?;
+    let best = directory.close();
     match ended {
-        Ok(()) => shown.show(common, path, best.as_deref())?,
+        Ok(()) => shown.show(common, path, best?.as_deref())?,
         Err(Error::Interrupted { .. }) if stop::requested() => {
             let when = format!("after {done} of {total} trials");
             return Err(Error::Interrupted { when, kept: format!("they are kept. {go_on}") }.into());
@@ -86,7 +79,7 @@ fn end(directory: SweepDirectory, path: &Path, ended: Result<()>, common: &Commo
             bail!("the budget ended before the first trial did: give more with --budget. {go_on}")
         }
         Err(Error::Interrupted { .. }) => {
-            shown.show(common, path, best.as_deref())?;
+            shown.show(common, path, best?.as_deref())?;
             note(common, format!("The budget ended after {done} of {total} trials. {go_on}"));
         }
         Err(error) => {
@@ -158,7 +151,9 @@ fn check_not_given(args: &SweepArgs, common: &Common, of_file: &RecipeFile, swee
     for (key, values) in &sweep.plan.keys {
         for value in values.some() {
             let settings = of_file.with(key, value)?;
-            if args.settings.over(settings.clone())?.get(key) != settings.get(key) {
+            // what does not go together is refused with the settings that it is of
+            let over = args.settings.over(settings.clone());
+            if over.is_ok_and(|over| over.get(key) != settings.get(key)) {
                 return given(key);
             }
         }
@@ -241,10 +236,4 @@ impl Session<'_> {
 fn next_free(data: &str) -> PathBuf {
     let path = |number| Path::new("runs").join(format!("sweep-{}-{number}", data_name(data)));
     (1_u64..).map(path).find(|path| !path.exists()).unwrap_or_default()
-}
-
-fn shell_quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::time::Instant;
 
-use distune::data::{Columns, Splits};
-use distune::engine::{Cpu, Precision};
-use distune::eval::evaluate;
+use distune::data::{Columns, Examples, Splits};
+use distune::engine::{Cpu, Engine, Precision};
+use distune::eval::{Evaluation, evaluate};
 use distune::model::Model;
 use distune::run::Run;
 use distune::sweep::{End, Finished, Record, SweepDirectory, TestRows, Trial};
 use distune::tensorboard::EventFile;
-use distune::train::{CacheLimits, Outcome, Recipe, RecipeFile, SharedCache, Storage, train_sharing};
+use distune::train::{
+    CacheLimits, Checkpoints, Origin, Outcome, Recipe, RecipeFile, SharedCache, Storage, save_finished, train_sharing,
+};
 use distune::{Error, Result};
 
 use super::watch::{Watch, Watcher};
@@ -79,23 +81,24 @@ impl Ground {
         let place = directory.begin(trial, &settings)?;
         memory::reset_peak();
         let mut watcher = watch.watcher(EventFile::new(&place));
-        let (model, outcome, trained) = self.train(&settings.recipe, &place, &mut watcher)?;
-        let test_name = self.start.test_name;
-        let Some(mut finished) = Finished::new(&outcome, self.start.train.len(), test_name, trained) else {
+        let mut trained = self.train(&settings.recipe, &place, &mut watcher)?;
+        let rows = self.start.rows.train.len();
+        let Some(mut finished) = Finished::new(&trained.outcome, rows, self.start.rows.test_name, trained.parameters)
+        else {
             return Err(Error::value("trial", "evaluations", "at least one", 0));
         };
         let best = directory.wants_run(&Record::new(trial, End::Done(Box::new(finished.clone()))))?;
         let judged = best.is_some() || directory.sweep().plan.test == TestRows::All;
-        let mut engine = Cpu::new(model, self.precision);
-        let test = self.start.test.as_ref().filter(|_| judged);
-        let test = test.map(|rows| evaluate(&mut engine, rows, &mut watcher)).transpose()?;
+        let test = self.start.rows.test.as_ref().filter(|_| judged);
+        let test = test.map(|rows| trained.judge(rows, &settings.recipe, &mut watcher)).transpose()?;
         finished.test = test.as_ref().map(Into::into);
         finished.peak_memory = memory::peak();
+        let outcome = trained.outcome.clone();
         let run = Run {
-            model: &engine.into_model(),
+            model: &trained.into_model(),
             tokenizer: &self.start.tokenizer,
             settings: &settings,
-            train_rows: self.start.train.len(),
+            train_rows: rows,
             outcome: &outcome,
             test: test.as_ref(),
         };
@@ -111,22 +114,47 @@ impl Ground {
         Ok(record)
     }
 
-    /// Trains a copy of the model; also returns how many parameters trained.
-    fn train(&mut self, recipe: &Recipe, place: &Path, watcher: &mut Watcher) -> Result<(Model, Outcome, usize)> {
-        let Start { model, new_head, train, validation, .. } = &self.start;
-        let mut model = model.clone();
-        if *new_head {
+    /// Trains a copy of the model, from a checkpoint on if there is one.
+    fn train(&mut self, recipe: &Recipe, place: &Path, watcher: &mut Watcher) -> Result<Trained> {
+        let mut model = self.start.model.clone();
+        if self.start.new_head {
             model.start_head(recipe.seed);
         }
         let mut model = recipe.adapt(model)?;
-        let thawed = recipe.thawed(model.weights.table())?;
+        let table = model.weights.table().clone();
+        let thawed = recipe.thawed(&table)?;
         model.reinitialise_blocks(recipe.reinit_blocks, recipe.seed);
-        let trained = thawed.tensors().map(|tensor| tensor.range.len()).sum();
+        let parameters = thawed.tensors().map(|tensor| tensor.range.len()).sum();
+        let origin = Origin::new(&model, self.precision, &self.start.tokenizer, &self.start.rows.parts(), recipe);
+        let checkpoints = Some(Checkpoints { directory: place.to_owned(), origin });
+        let storage = Storage { directory: place.to_owned(), cache: self.limits, checkpoints };
         let mut engine = Cpu::for_training(model, thawed, self.precision);
-        let storage = Storage { directory: place.to_owned(), cache: self.limits, checkpoints: None };
+        let (train, validation) = (&self.start.rows.train, &self.start.rows.validation);
         let outcome = train_sharing(&mut engine, train, validation, recipe, &storage, watcher, Some(&mut self.cache))?;
-        let model = engine.into_model();
-        let model = if model.weights.table().lora().is_some() { model.merged() } else { model };
-        Ok((model, outcome, trained))
+        let merged = table.lora().map(|_| Cpu::new(engine.model().merged(), self.precision));
+        Ok(Trained { engine, merged, outcome, storage, parameters })
+    }
+}
+
+/// A trial after its training.
+struct Trained {
+    engine: Cpu,
+    /// The model with its adapters in its weights, where it has some.
+    merged: Option<Cpu>,
+    outcome: Outcome,
+    storage: Storage,
+    /// How many parameters trained.
+    parameters: usize,
+}
+
+impl Trained {
+    /// Judges other rows by the weights that are saved.
+    fn judge(&mut self, rows: &Examples, recipe: &Recipe, watcher: &mut Watcher) -> Result<Evaluation> {
+        let judged = evaluate(self.merged.as_mut().unwrap_or(&mut self.engine), rows, watcher);
+        judged.map_err(|error| save_finished(error, &mut self.engine, &self.outcome, recipe, &self.storage))
+    }
+
+    fn into_model(self) -> Model {
+        self.merged.unwrap_or(self.engine).into_model()
     }
 }

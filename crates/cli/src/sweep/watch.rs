@@ -101,6 +101,16 @@ impl Observer for Watcher<'_> {
         self.events.step(record);
     }
 
+    fn resumed(&mut self, _checkpoint: &Path, step: usize, rows: usize, _total_rows: usize) {
+        self.progress.start_from(rows);
+        self.progress.note(&format!("{} goes on after step {step}.", self.watch.trial));
+        self.events.begins_with(step + 1);
+    }
+
+    fn warning(&mut self, text: &str) {
+        note(self.watch.common, format!("Warning: {text}"));
+    }
+
     fn evaluated(&mut self, record: &EvaluationRecord) {
         self.events.evaluated(record);
     }
@@ -215,12 +225,7 @@ impl Shown {
             path.join("sweep.svg").display()
         ))?;
         match (best, &self.best) {
-            (Some(run), Some(record)) => line(format!(
-                "The run of trial {} is in {}. Next: distune predict --model {} \"your text\"",
-                record.trial,
-                run.display(),
-                run.display()
-            )),
+            (Some(run), Some(record)) => line(format!("The run of trial {} is in {}.", record.trial, run.display())),
             _ => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ mod start;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use clap::{Args, Command, Id};
+use clap::Args;
 use distune::data::Examples;
 use distune::engine::{Cpu, Engine};
 use distune::eval::evaluate;
@@ -22,7 +22,7 @@ use distune::{Error, Result};
 
 pub(crate) use self::report::cache_line;
 use self::report::{Report, Watcher, adapters, show_parts};
-pub(crate) use self::start::{SettingArgs, Start, check_thawed, open_model, read_rows};
+pub(crate) use self::start::{Rows, SettingArgs, Start, check_thawed, open_model, read_rows};
 use crate::output::note;
 use crate::{Common, memory};
 
@@ -38,15 +38,8 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     overwrite: bool,
     /// Go on with a training that was interrupted, with its own settings: DIR is its --output
-    #[arg(long, value_name = "DIR", conflicts_with_all = settings_of_a_training())]
+    #[arg(long, value_name = "DIR", conflicts_with_all = SettingArgs::ids_and(&["output"]))]
     resume: Option<PathBuf>,
-}
-
-/// The options that a training which goes on has had.
-fn settings_of_a_training() -> Vec<Id> {
-    let options = SettingArgs::augment_args(Command::new("settings"));
-    let settings = options.get_arguments().map(|option| option.get_id().clone());
-    settings.filter(|id| *id != "cache_limit").chain([Id::from("output")]).collect()
 }
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
@@ -125,7 +118,8 @@ fn train(
     check_thawed(&settings, &config)?;
     let splits = read_rows(&settings, common)?;
     let start = Start::new(&mut settings, files, &config, splits, common)?;
-    let Start { model, tokenizer, max_length, train, validation, test, test_name, .. } = start;
+    let Start { model, tokenizer, max_length, rows, .. } = start;
+    let Rows { train, validation, test, test_name } = &rows;
     let recipe = &settings.recipe;
 
     note(common, format!("Linear layers in {}, {} threads.", precision, rayon::current_num_threads()));
@@ -153,16 +147,14 @@ fn train(
     run.write_settings(&settings)?;
     let at_the_end = test.as_ref().map_or(0, Examples::len);
     let recipe = &mut settings.recipe;
-    if let Some(fitted) = fit_to_time(&mut engine, &train, &validation, at_the_end, recipe, &storage, &mut watcher)? {
+    if let Some(fitted) = fit_to_time(&mut engine, train, validation, at_the_end, recipe, &storage, &mut watcher)? {
         watcher.fitted(&fitted);
         run.write_settings(&settings)?;
     }
     let recipe = &settings.recipe;
-    let rows = [("train", Some(&train)), ("validation", Some(&validation)), (test_name, test.as_ref())];
-    let rows: Vec<_> = rows.into_iter().filter_map(|(name, rows)| Some((name, rows?))).collect();
-    let origin = Origin::new(engine.model(), precision, &tokenizer, &rows, recipe);
+    let origin = Origin::new(engine.model(), precision, &tokenizer, &rows.parts(), recipe);
     storage.checkpoints = Some(Checkpoints { directory: run.path().to_owned(), origin });
-    let outcome = distune::train::train(&mut engine, &train, &validation, recipe, &storage, &mut watcher)?;
+    let outcome = distune::train::train(&mut engine, train, validation, recipe, &storage, &mut watcher)?;
     let after = frozen_hash(&engine.model().weights, &thawed);
     if before != after {
         bail!("frozen tensors changed during training (SHA-256 {before} before, {after} after): please report this");
@@ -173,7 +165,7 @@ fn train(
         watcher.progress.note("The adapters have become part of the weights.");
     }
     let saved = merged.as_mut().unwrap_or(&mut engine);
-    let test = test.map(|test| evaluate(saved, &test, &mut watcher)).transpose();
+    let test = test.as_ref().map(|test| evaluate(saved, test, &mut watcher)).transpose();
     let test = test.map_err(|error| save_finished(error, &mut engine, &outcome, recipe, &storage))?;
     watcher.finish();
 

@@ -141,6 +141,7 @@ impl Observer for Watcher<'_> {
     fn resumed(&mut self, checkpoint: &Path, step: usize, rows: usize, total_rows: usize) {
         self.rows = (rows, total_rows);
         self.progress.start_from(rows);
+        self.events.begins_with(step + 1);
         self.progress.note(&format!("Goes on from {}, after step {}.", checkpoint.display(), thousands(step)));
         self.event("resumed", json!({"checkpoint": checkpoint, "step": step}));
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, Command, Id};
 use distune::data::{Columns, Dataset, Examples, LabelMap, Splits, Table};
 use distune::model::{Architecture, Config, Model, ModelFiles, ProblemType};
 use distune::train::RecipeFile;
@@ -47,6 +47,13 @@ pub(crate) struct SettingArgs {
 }
 
 impl SettingArgs {
+    /// What `--resume` does not go with: the options that a training or a sweep which goes on has had, and these.
+    pub(crate) fn ids_and(others: &[&'static str]) -> Vec<Id> {
+        let options = Self::augment_args(Command::new("settings"));
+        let ids = options.get_arguments().map(|option| option.get_id().clone()).filter(|id| id != "cache_limit");
+        ids.chain(others.iter().map(|name| Id::from(*name))).collect()
+    }
+
     /// What the options say, for the rest what the recipe file says, and for the rest what is recommended.
     pub(crate) fn settings(&self) -> Result<RecipeFile> {
         self.over(self.recipe_file.as_deref().map_or_else(|| Ok(RecipeFile::default()), RecipeFile::read)?)
@@ -106,11 +113,24 @@ pub(crate) struct Start {
     pub(crate) tokenizer: Vec<(String, Vec<u8>)>,
     /// Where texts are cut, in tokens.
     pub(crate) max_length: usize,
+    pub(crate) rows: Rows,
+}
+
+/// The rows of a training.
+pub(crate) struct Rows {
     pub(crate) train: Examples,
     pub(crate) validation: Examples,
     pub(crate) test: Option<Examples>,
     /// What the test rows are called.
     pub(crate) test_name: &'static str,
+}
+
+impl Rows {
+    /// Each part by its name.
+    pub(crate) fn parts(&self) -> Vec<(&'static str, &Examples)> {
+        let test = self.test.as_ref().map(|test| (self.test_name, test));
+        [("train", &self.train), ("validation", &self.validation)].into_iter().chain(test).collect()
+    }
 }
 
 impl Start {
@@ -145,12 +165,12 @@ impl Start {
         let (train, validation) = (examples(train)?, examples(validation)?);
         let (test, test_name) =
             (splits.test.map(examples).transpose()?, if splits.test_is_dev { "dev" } else { "test" });
-        for (name, examples) in [("train", Some(&train)), ("validation", Some(&validation)), (test_name, test.as_ref())]
-        {
-            examples.into_iter().for_each(|rows| note(common, format!("{name:<10} {:>9} rows", thousands(rows.len()))));
+        let rows = Rows { train, validation, test, test_name };
+        for (name, examples) in rows.parts() {
+            note(common, format!("{name:<10} {:>9} rows", thousands(examples.len())));
         }
         let max_length = tokenizer.max_length();
-        Ok(Self { model, new_head, tokenizer: files.tokenizer, max_length, train, validation, test, test_name })
+        Ok(Self { model, new_head, tokenizer: files.tokenizer, max_length, rows })
     }
 }
 

@@ -190,6 +190,21 @@ fn models_lengths_and_precisions_vary_too() {
     assert_eq!(models.windows(2).filter(|pair| pair[0] != pair[1]).count(), 1, "{models:?}");
 }
 
+/// Adapters are judged and saved as part of the weights.
+#[test]
+fn adapters_vary_too() {
+    let sandbox =
+        sandbox("epochs = 2\nlearning_rate = 0.01\n[sweep]\nlora_rank = [0, 2]\nlora_alpha = [8.0]\ntest = 'all'\n");
+    sandbox.succeeds(&format!("{SWEEP} --output out"));
+    let found = results(&sandbox, "out");
+    let trained = |at: usize| found[at]["done"]["trained_parameters"].as_u64().unwrap();
+    assert!(trained(1) < trained(0), "{found:?}");
+    sandbox.succeeds("train out/trials/2/recipe.toml --output alone");
+    let alone = sandbox.json("alone/eval_results.json");
+    assert_eq!(alone["test_loss"], found[1]["done"]["test"]["loss"]);
+    assert_eq!(alone["eval_loss"], found[1]["done"]["validation"]["loss"]);
+}
+
 /// A rate at which nothing is a number any more.
 #[test]
 fn a_failed_trial_does_not_end_the_sweep() {
@@ -223,7 +238,11 @@ fn faults_are_told_before_anything_is_written() {
     assert_says(&fails("", "--layers --unfreeze head"), &["sweep: unfreeze: ", both]);
     let message = fails("[sweep]\nunfreeze = ['head', 'blocks:9']\n", "");
     assert_says(&message, &["unfreeze: expected blocks:1 to blocks:2 for this model of 2 blocks, found blocks:9"]);
-    assert_says(&fails("[sweep]\nlr_power = [2.0]\n", ""), &["lr_power: expected 1 unless"]);
+    assert_says(
+        &fails("[sweep]\nlr_power = [2.0]\n", ""),
+        &["lr_power: expected 1 unless lr_scheduler_type is polynomial"],
+    );
+    assert_says(&fails("max_time = '5m'", ""), &["sweep: max_time: expected none, as how many steps fit"]);
     sandbox.write("r.toml", "[sweep]\nmodel = ['nowhere']\n");
     assert_says(&sandbox.fails("sweep r.toml --data data --output out"), &["nowhere"]);
     let train = sandbox.fails("train r.toml --data data --output out");
@@ -276,6 +295,30 @@ fn killed_and_gone_on_with() {
         let hidden = std::fs::read_dir(sandbox.path(&output)).unwrap();
         assert!(hidden.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.')), "{output}");
     }
+}
+
+#[test]
+fn a_trial_goes_on_from_its_checkpoint() {
+    let sandbox = sandbox("unfreeze = 'head'\nepochs = 1500\nsave_steps = 100\n[sweep]\nseeds = 2\n");
+    sandbox.succeeds(&format!("{SWEEP} --output whole"));
+    let mut command = sandbox.distune(&format!("{SWEEP} --output out --quiet"));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while !sandbox.path("out/trials/2/checkpoint-300").exists() {
+        assert!(start.elapsed() < Duration::from_secs(50), "no checkpoint");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ran = sandbox.succeeds("sweep --resume out");
+    assert_says(&ran.stderr, &["1 of 2 trials are done.", "trial 2 of 2 goes on after step "]);
+    assert_eq!(
+        (results(&sandbox, "out"), table_of(&sandbox, "out")),
+        (results(&sandbox, "whole"), table_of(&sandbox, "whole"))
+    );
+    same_weights(&sandbox, "out/best", "whole/best");
+    let left = sandbox.paths().into_iter().filter(|path| path.to_string_lossy().contains("/checkpoint-")).count();
+    assert_eq!(left, 0, "checkpoints go when their trial has ended");
 }
 
 #[cfg(unix)]

@@ -4,13 +4,13 @@
 //! sweep.toml      the recipe and what varies
 //! results.jsonl   a line for each trial that has ended
 //! table.md        what they say together, and sweep.svg
-//! trials/N/       settings and records of trial N, as a run has them, without the model
+//! trials/N/       settings and records of trial N, as a run has them, without the model; checkpoints of the one under way
 //! best/           the run of the best trial, once the sweep has ended or was interrupted
 //! .best-N/        until then, the runs of trials that may be the best
 //! ```
 //!
-//! A trial counts when its line is complete: its run is written before, and runs that are no candidates any more go after. What
-//! lies there of a trial without a line is removed, and the trial done again.
+//! A trial counts when its line is complete: its run is written before, and runs that are no candidates any more go after. A
+//! trial without a line goes on from its newest checkpoint, or is done again.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Method, Record, Summary, Sweep, Trial, picture};
 use crate::model::write;
-use crate::train::RecipeFile;
+use crate::train::{RecipeFile, checkpoint_steps, remove_checkpoints};
 use crate::{Error, Result};
 
 /// A sweep under way.
@@ -90,7 +90,7 @@ impl SweepDirectory {
         if let Some(record) = self.summary().best_trial().filter(|_| best.exists()) {
             fs::rename(&best, self.run_path(record.trial)).map_err(|e| Error::io(&best, "rename", &e))?;
         }
-        self.remove_losers()
+        self.remove_leftovers()
     }
 
     /// The sweep.
@@ -113,13 +113,15 @@ impl SweepDirectory {
         self.sweep.next(&self.records)
     }
 
-    /// A new directory for the records of a trial, with its settings.
+    /// The directory for the records of a trial, with its settings: a new one, or one with checkpoints to go on from.
     ///
     /// # Errors
     /// [`Error::File`] when it cannot be made.
     pub fn begin(&self, trial: &Trial, settings: &RecipeFile) -> Result<PathBuf> {
-        let path = self.path.join("trials").join(trial.number.to_string());
-        make_anew(&path)?;
+        let path = self.trial_path(trial.number);
+        if checkpoint_steps(&path).is_empty() {
+            make_anew(&path)?;
+        }
         write(&path.join("recipe.toml"), settings.to_toml()?.as_bytes())?;
         Ok(path)
     }
@@ -146,7 +148,7 @@ impl SweepDirectory {
         let written = self.results.write_all(format!("{line}\n").as_bytes()).and_then(|()| self.results.sync_data());
         written.map_err(|e| Error::io(&file, "write", &e))?;
         self.records.push(record);
-        self.remove_losers()?;
+        self.remove_leftovers()?;
         self.write_reports()
     }
 
@@ -172,12 +174,16 @@ impl SweepDirectory {
         Ok(())
     }
 
+    fn trial_path(&self, trial: usize) -> PathBuf {
+        self.path.join("trials").join(trial.to_string())
+    }
+
     fn run_path(&self, trial: usize) -> PathBuf {
         self.path.join(format!(".best-{trial}"))
     }
 
-    /// Removes runs that cannot be the best any more, and what is left of trials without a line.
-    fn remove_losers(&self) -> Result<()> {
+    /// Removes runs that cannot be the best any more, checkpoints of trials that have ended, and what is left of trials that never did.
+    fn remove_leftovers(&self) -> Result<()> {
         let candidates = self.summary().candidates();
         let numbered = |directory: &Path, prefix: &str| -> Vec<(usize, PathBuf)> {
             let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -185,9 +191,15 @@ impl SweepDirectory {
             entries.filter_map(|entry| Some((number(entry.file_name().to_str()?)?, entry.path()))).collect()
         };
         let runs = numbered(&self.path, ".best-").into_iter().filter(|(trial, _)| !candidates.contains(trial));
-        let begun =
-            numbered(&self.path.join("trials"), "").into_iter().filter(|(trial, _)| *trial > self.records.len());
-        runs.chain(begun).try_for_each(|(_, path)| remove(&path))
+        // the next one may have checkpoints
+        let next = self.records.len() + 1;
+        let begun = numbered(&self.path.join("trials"), "").into_iter().filter(|(trial, _)| *trial > next);
+        runs.chain(begun).try_for_each(|(_, path)| remove(&path))?;
+        let ended = self.trial_path(self.records.len());
+        match ended.exists() {
+            true => remove_checkpoints(&ended).map_err(|e| Error::io(&ended, "remove the checkpoints in", &e)),
+            false => Ok(()),
+        }
     }
 }
 

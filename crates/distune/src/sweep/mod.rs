@@ -94,6 +94,10 @@ impl Sweep {
     pub fn settings(&self, values: &Table, seed: u64) -> Result<RecipeFile> {
         let mut settings = self.base.with_all(values.clone())?;
         settings.recipe.check()?;
+        if let Some(limit) = settings.recipe.max_time {
+            let expected = "none, as how many steps fit differs from one time to the next; name max_steps, or a budget";
+            return Err(Error::value("sweep", "max_time", expected, limit));
+        }
         // all trials are judged on the same rows
         settings.recipe.split_seed = Some(self.base.recipe.seed_of_split());
         settings.recipe.seed = seed;

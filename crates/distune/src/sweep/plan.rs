@@ -15,13 +15,16 @@ use crate::{Error, Result};
 const TRIALS: usize = 16;
 /// Settings of a grid, at most.
 const MOST_SETTINGS: usize = 10_000;
+/// Seeds, at most.
+const MOST_SEEDS: u32 = 1000;
 /// The table's own keys; all others are a recipe's.
 const OWN_KEYS: [&str; 5] = ["method", "trials", "seeds", "budget", "test"];
 /// Keys of a recipe file beside those of the training that may vary.
 const OF_THE_FILE: [&str; 3] = ["model", "new_head", "precision"];
 /// Keys of the training that may not, and why.
-const FIXED: [(&str, &str); 3] = [
+const FIXED: [(&str, &str); 4] = [
     ("seed", "Name the seeds as seeds = [1, 2, 3], or how many as seeds = 3"),
+    ("max_time", "How many steps fit differs from one time to the next: vary max_steps, or give the sweep a budget"),
     ("split_seed", "It decides which rows trials are compared on, so it is one for all: put it above [sweep]"),
     ("select_on", "It decides which rows trials are compared on, so it is one for all: put it above [sweep]"),
 ];
@@ -207,8 +210,13 @@ impl Plan {
     /// [`Error::Value`] that names the key.
     pub(super) fn check(&self) -> Result<()> {
         let wrong = |key: &str, expected: &str, found: String| Err(Error::value("sweep", key, expected, found));
-        if self.trials == 0 {
-            return wrong("trials", "1 or more", "0".to_owned());
+        if !(1..=MOST_SETTINGS).contains(&self.trials) {
+            return wrong("trials", &format!("1 to {MOST_SETTINGS}"), self.trials.to_string());
+        }
+        if let Seeds::Number(n) = self.seeds
+            && n > MOST_SEEDS
+        {
+            return wrong("seeds", &format!("at most {MOST_SEEDS}"), n.to_string());
         }
         let seeds = self.seeds.list(0);
         if seeds.is_empty() {

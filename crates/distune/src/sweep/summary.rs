@@ -15,8 +15,8 @@ pub struct Summary<'a> {
     pub metric: Metric,
     /// In the order of their trials.
     pub settings: Vec<SettingSummary<'a>>,
-    /// Which of them is the best: one whose trials are all done and well, if there is such a one; by the mean of the metric on the
-    /// validation rows; of equals the one of lower mean loss.
+    /// Which of them is the best: of those whose trials are all done and well, or else all done, or else of all; by the mean of the
+    /// metric on the validation rows; of equals the one of lower mean loss.
     pub best: Option<usize>,
 }
 
@@ -72,7 +72,8 @@ impl<'a> Summary<'a> {
 
     /// The trials whose runs may turn out to be the best: that one, and the best one of the setting under way.
     pub(super) fn candidates(&self) -> Vec<usize> {
-        let last = self.settings.last().and_then(SettingSummary::best_trial);
+        let last = self.settings.last().filter(|setting| !setting.is_complete());
+        let last = last.and_then(SettingSummary::best_trial);
         self.best_trial().into_iter().chain(last).map(|record| record.trial).collect()
     }
 }
@@ -118,11 +119,20 @@ impl<'a> SettingSummary<'a> {
         }
     }
 
+    fn is_complete(&self) -> bool {
+        self.trials.len() == self.seeds
+    }
+
     /// Better settings are higher.
     pub(super) fn rank(&self) -> Rank {
-        let well = self.trials.len() == self.seeds && self.failed() == 0;
+        let standing = match (self.is_complete(), self.failed()) {
+            (true, 0) => 2,
+            (true, _) => 1,
+            // a setting under way may yet fall
+            (false, _) => 0,
+        };
         let mean = |metric| self.mean(|finished| -finished.validation.cost(metric)).unwrap_or(f64::NEG_INFINITY);
-        Rank(well, mean(self.metric), mean(Metric::Loss))
+        Rank(standing, mean(self.metric), mean(Metric::Loss))
     }
 
     /// The trial that validation prefers; of equals the one of lower loss.
@@ -133,9 +143,9 @@ impl<'a> SettingSummary<'a> {
     }
 }
 
-/// How good a setting is: whether all its trials are done and well, its mean metric and loss, higher being better.
+/// How good a setting is: its standing, its mean metric and loss, higher being better.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rank(bool, f64, f64);
+pub(super) struct Rank(u8, f64, f64);
 
 impl Rank {
     pub(super) fn total_cmp(&self, other: &Self) -> Ordering {

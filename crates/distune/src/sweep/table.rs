@@ -137,7 +137,7 @@ impl Summary<'_> {
         }
         if self.best.is_some() {
             notes.push("In brackets: the 95 % interval of an accuracy on so many rows (Wilson).".to_owned());
-            notes.push("training: seconds of the steps of a training that shares nothing with others.".to_owned());
+            notes.push("training: seconds of the steps of a training that shares nothing with others; memory: the most that the process had.".to_owned());
         }
         for record in self.settings.iter().flat_map(|setting| setting.trials) {
             if let End::Failed(message) = &record.end {

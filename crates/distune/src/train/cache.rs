@@ -224,8 +224,9 @@ impl FrozenCache {
 
     /// Counts on from what was done before a checkpoint. What was kept then is gone.
     pub(super) fn goes_on(&mut self, before: &CacheReport) {
-        let CacheReport { rows_computed, rows_reused, seconds_computing, .. } = *before;
-        self.report = CacheReport { rows_computed, rows_reused, seconds_computing, ..CacheReport::default() };
+        let CacheReport { rows_computed, rows_reused, rows_inherited, seconds_computing, .. } = *before;
+        self.report =
+            CacheReport { rows_computed, rows_reused, rows_inherited, seconds_computing, ..CacheReport::default() };
         self.computed = (rows_computed, seconds_computing);
     }
 }

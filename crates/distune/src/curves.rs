@@ -119,14 +119,15 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::data::Answers;
-    use crate::eval::Metrics;
+    use crate::eval::Predictions;
     use crate::train::{EvaluationRecord, StepRecord};
 
     fn outcome(steps: usize, loss: f64) -> Outcome {
         let step = |step| StepRecord { step, epoch: 1.0, loss, grad_norm: 1.0, learning_rate: 1e-4 };
         let rows = Answers::One(vec![0, 1]);
-        let metrics = Metrics::new(&rows, &rows, &["a".into(), "b".into()]).unwrap();
-        let validation = Evaluation { loss: 0.5, metrics, seconds: 1.0 };
+        let predictions = Predictions { answers: rows.clone(), probabilities: Some(vec![0.8, 0.2, 0.1, 0.9]) };
+        let judged = Evaluation::new(&rows, &predictions, &["a".into(), "b".into()]).unwrap();
+        let validation = Evaluation { loss: 0.5, ..judged };
         let record =
             EvaluationRecord { epoch: 1.0, step: steps, train_loss: loss, seconds: 1.0, validation, best: true };
         let steps = (1..=steps).map(step).collect();

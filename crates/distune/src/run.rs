@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::eval::Evaluation;
+use crate::eval::{Evaluation, Metric, Metrics, ProbabilityMetrics};
 use crate::model::{Model, save};
 use crate::train::{EvaluationRecord, Outcome, RecipeFile, StepRecord, flush_directory};
 use crate::{Error, Result};
@@ -247,26 +247,42 @@ pub(crate) fn logged_evaluation(record: &EvaluationRecord) -> Map<String, Value>
     entry
 }
 
-/// `{prefix}_loss`, `{prefix}_accuracy` and so on; the confusion matrix where it is not too large to read.
+/// `{prefix}_loss`, `{prefix}_accuracy` and so on, every single number under its name; the confusion matrix where it is not too large
+/// to read.
 pub fn evaluation_results(prefix: &str, evaluation: &Evaluation) -> Map<String, Value> {
-    let metrics = &evaluation.metrics;
-    let mut values = json!({
-        "loss": evaluation.loss,
-        "accuracy": metrics.accuracy,
-        "accuracy_low": metrics.interval.low,
-        "accuracy_high": metrics.interval.high,
-        "micro_f1": metrics.micro_f1,
-        "macro_f1": metrics.macro_f1,
-        "samples": metrics.rows,
-        "classes": metrics.classes,
-        "runtime": evaluation.seconds,
-        "samples_per_second": metrics.rows as f64 / evaluation.seconds,
-    });
-    if !metrics.several_labels() && metrics.classes.len() <= CONFUSION_CLASSES {
-        values["confusion"] = json!(metrics.confusion);
+    let rows = evaluation.metrics.rows as f64;
+    let mut values = Map::from_iter([(format!("{prefix}_loss"), json!(evaluation.loss))]);
+    values.extend(figures(prefix, &evaluation.metrics, Some(&evaluation.probabilities)));
+    values.insert(format!("{prefix}_runtime"), json!(evaluation.seconds));
+    values.insert(format!("{prefix}_samples_per_second"), json!(rows / evaluation.seconds));
+    values
+}
+
+/// [`evaluation_results`] without the loss and the time.
+pub fn figures(prefix: &str, metrics: &Metrics, probabilities: Option<&ProbabilityMetrics>) -> Map<String, Value> {
+    let mut values = Map::new();
+    let mut insert = |key: &str, value: Value| drop(values.insert(format!("{prefix}_{key}"), value));
+    let value = |metric| metrics.value(metric).or_else(|| probabilities?.value(metric));
+    for metric in Metric::all() {
+        if let Some(value) = value(metric) {
+            insert(metric.name(), json!(value));
+        }
+        if metric == Metric::Accuracy {
+            insert("accuracy_low", json!(metrics.interval.low));
+            insert("accuracy_high", json!(metrics.interval.high));
+        }
     }
-    let values = if let Value::Object(values) = values { values } else { Map::new() };
-    values.into_iter().map(|(key, value)| (format!("{prefix}_{key}"), value)).collect()
+    insert("samples", json!(metrics.rows));
+    insert("classes", json!(metrics.classes));
+    if let Some(probabilities) = probabilities {
+        let chance = probabilities.expected_calibration_error_chance;
+        insert("expected_calibration_error_chance", json!(chance));
+        insert("class_rankings", json!(probabilities.class_rankings));
+    }
+    if !metrics.several_labels() && metrics.classes.len() <= CONFUSION_CLASSES {
+        insert("confusion", json!(metrics.confusion));
+    }
+    values
 }
 
 fn write_json(directory: &Path, name: &str, value: &impl Serialize) -> Result<()> {

@@ -127,8 +127,9 @@ pub(super) struct RecipeArgs {
     /// Steps between two evaluations of the validation rows [default: one after each epoch]
     #[arg(long, value_name = "N")]
     eval_steps: Option<usize>,
-    /// What selects the best weights: micro_f1 (with one label a row, the accuracy), macro_f1, accuracy or loss [default: micro_f1]
-    #[arg(long, value_name = "NAME", value_parser = metric)]
+    /// What selects the best weights: any single number that `eval --json` tells, by its name, such as micro_f1 (with one label a row,
+    /// the accuracy), macro_f1, matthews_corrcoef, roc_auc or loss [default: micro_f1]
+    #[arg(long, value_name = "NAME", value_parser = Metric::from_name)]
     metric_for_best_model: Option<Metric>,
     /// End the training when the metric has not risen for N evaluations
     #[arg(long, value_name = "N")]
@@ -182,10 +183,6 @@ fn optimizer(name: &str) -> Result<Optimizer, String> {
 
 fn scheduler(name: &str) -> Result<Scheduler, String> {
     named(&Scheduler::NAMES, name)
-}
-
-fn metric(name: &str) -> Result<Metric, String> {
-    named(&Metric::NAMES, name)
 }
 
 impl RecipeArgs {

@@ -24,6 +24,14 @@ impl Answers {
         }
     }
 
+    /// How many labels a row has.
+    pub fn problem(&self) -> ProblemType {
+        match self {
+            Self::One(_) => ProblemType::SingleLabel,
+            Self::Several(_) => ProblemType::MultiLabel,
+        }
+    }
+
     /// Appends a row with these labels; the first alone counts where a row has one.
     pub fn push(&mut self, ids: Vec<u32>) {
         match self {

@@ -8,12 +8,12 @@ use super::{Trees, quoted};
 use crate::{Error, Result};
 
 /// Header names that mean the text, best first.
-const TEXT_NAMES: [&str; 10] =
+pub(super) const TEXT_NAMES: [&str; 10] =
     ["sentence", "text", "review", "content", "comment", "body", "document", "message", "tweet", "title"];
 /// Header names that mean the label, best first.
-const LABEL_NAMES: [&str; 6] = ["label", "labels", "class", "sentiment", "target", "category"];
+pub(super) const LABEL_NAMES: [&str; 6] = ["label", "labels", "class", "sentiment", "target", "category"];
 /// Header names that mean the two texts of a pair, as in GLUE and beyond.
-const PAIR_NAMES: [[&str; 2]; 7] = [
+pub(super) const PAIR_NAMES: [[&str; 2]; 7] = [
     ["sentence1", "sentence2"],
     ["question1", "question2"],
     ["premise", "hypothesis"],
@@ -23,7 +23,7 @@ const PAIR_NAMES: [[&str; 2]; 7] = [
     ["text", "text_pair"],
 ];
 /// Column names listed in a message, at most.
-const LISTED: usize = 20;
+pub(super) const LISTED: usize = 20;
 
 /// Whether a column of that name is guessed to be the label.
 pub(super) fn means_label(name: &str) -> bool {
@@ -141,7 +141,12 @@ impl Columns {
 }
 
 /// The column with the given name, or else with the best of the names to guess.
-fn find_or_guess(path: &Path, header: &[String], name: Option<&str>, guesses: &[&str]) -> Result<Option<usize>> {
+pub(super) fn find_or_guess(
+    path: &Path,
+    header: &[String],
+    name: Option<&str>,
+    guesses: &[&str],
+) -> Result<Option<usize>> {
     if let Some(name) = name {
         return find(path, header, name);
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::{Answers, Table, quoted};
+use super::{Answers, PredictionFile, Table, quoted};
 use crate::model::{Config, ProblemType};
 use crate::{Error, Result};
 
@@ -42,7 +42,7 @@ impl LabelMap {
         let several = tables.iter().any(|table| table.multi_label);
         let problem = if several { ProblemType::MultiLabel } else { ProblemType::SingleLabel };
         let occurring: BTreeSet<&str> = tables.iter().flat_map(|table| table.label_names()).collect();
-        let mut names: Vec<String> = occurring.iter().map(|name| (*name).to_owned()).collect();
+        let mut names = ordered(&occurring);
         let path = tables.first().map_or(Path::new("data"), |table| &table.path);
         let error = |problem: String| {
             Err(Error::file(path, problem, "Check that --label-column names the right column, and its rows"))
@@ -58,12 +58,42 @@ impl LabelMap {
             let (count, some) = (names.len(), quoted(&names, 5));
             return error(format!("found {count} classes ({some}); at most {MAX_CLASSES} expected"));
         }
-        if all_integers(&names) {
-            names.sort_by_key(|name| name.parse::<i64>().ok());
-        }
         let said = tables.first().map_or(&[][..], |table| &table.classes);
         if occurring.iter().all(|name| said.iter().any(|class| class == name)) {
             names = said.to_vec();
+        }
+        Ok(Self { names, problem })
+    }
+
+    /// The classes that occur in a file of predictions and in the table of the rows that it is for. Those with probabilities are all
+    /// there are, in the file's order; without probabilities they are ordered as [`Self::from_tables`] does.
+    ///
+    /// # Errors
+    /// No label of the file is one of the table's, or there are more than [`MAX_CLASSES`].
+    pub fn of_predictions(file: &PredictionFile, table: Option<&Table>) -> Result<Self> {
+        let several = file.several_labels || table.is_some_and(|table| table.multi_label);
+        let problem = if several { ProblemType::MultiLabel } else { ProblemType::SingleLabel };
+        let names = match table {
+            _ if file.classes > 0 => file.names[..file.classes].to_vec(),
+            None => ordered(&file.names.iter().map(String::as_str).collect()),
+            Some(table) => {
+                let mut all: BTreeSet<&str> = table.label_names().collect();
+                let known = Self::new(ordered(&all), problem);
+                let new: Vec<&str> =
+                    file.names.iter().map(String::as_str).filter(|name| known.id(name).is_none()).collect();
+                if new.len() == file.names.len() && !new.is_empty() {
+                    let (found, expected) = (quoted(&new, 5), quoted(known.names(), 5));
+                    let problem =
+                        format!("its labels ({found}) are none of those of {} ({expected})", table.path.display());
+                    return Err(Error::file(&file.path, problem, "Check that it is for these rows"));
+                }
+                all.extend(new);
+                ordered(&all)
+            }
+        };
+        if names.len() > MAX_CLASSES {
+            let problem = format!("{} classes ({}); at most {MAX_CLASSES} expected", names.len(), quoted(&names, 5));
+            return Err(Error::file(&file.path, problem, "Check that its columns are what their names say"));
         }
         Ok(Self { names, problem })
     }
@@ -114,6 +144,15 @@ impl LabelMap {
         };
         digits.parse().ok().filter(|&index| index < self.len())
     }
+}
+
+/// Names in numeric order if all are integers, else in alphabetic order.
+fn ordered(names: &BTreeSet<&str>) -> Vec<String> {
+    let mut names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    if all_integers(&names) {
+        names.sort_by_key(|name| name.parse::<i64>().ok());
+    }
+    names
 }
 
 /// Whether all names are integers.

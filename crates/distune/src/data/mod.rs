@@ -27,7 +27,7 @@ pub use examples::{Examples, Lengths, check_ids};
 pub(crate) use files::of_split;
 pub use labels::{Dataset, LabelMap, MAX_CLASSES};
 pub use partition::{Shares, partition};
-pub use read::{Table, Trees, read_bytes, read_file, read_files};
+pub use read::{PredictionFile, Table, Trees, read_bytes, read_file, read_files};
 pub use sample::sample;
 pub use splits::{SelectOn, Splits, note_table, read_as_one, read_split, read_splits};
 pub use write::{can_write, write_rows, write_table};

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Metrics, Predictions, ProbabilityMetrics};
 use crate::data::{Answers, Examples};
 use crate::engine::Engine;
-use crate::eval::Metrics;
 use crate::model::ProblemType;
-use crate::predict::{logits, predicted, probabilities};
+use crate::predict::{logits, probabilities};
 use crate::train::Observer;
 use crate::{Error, Result};
 
@@ -17,6 +17,8 @@ pub struct Evaluation {
     pub loss: f64,
     /// Everything that counts predictions.
     pub metrics: Metrics,
+    /// Everything that needs their probabilities.
+    pub probabilities: ProbabilityMetrics,
     /// Seconds that it took.
     pub seconds: f64,
 }
@@ -27,23 +29,47 @@ pub struct Evaluation {
 /// [`Error::Interrupted`] when the observer asks to stop.
 pub fn evaluate(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn Observer) -> Result<Evaluation> {
     let start = std::time::Instant::now();
-    let (problem, truth) = (engine.config().problem_type, examples.answers());
-    let (mut answers, mut loss) = (Answers::none(problem), 0.0);
+    let predictions = predict(engine, examples, observer)?;
+    let evaluation = Evaluation::new(examples.answers(), &predictions, &engine.config().labels)?;
+    Ok(Evaluation { seconds: start.elapsed().as_secs_f64(), ..evaluation })
+}
+
+/// Predicts every row.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn predict(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn Observer) -> Result<Predictions> {
+    let problem = engine.config().problem_type;
+    let mut predictions = Predictions::none(problem);
     logits(engine, &examples.sequences()?, |rows| {
         for row in rows {
-            let probabilities = probabilities(row, problem);
-            loss += row_loss(&probabilities, truth.row(answers.len()), problem);
-            answers.push(predicted(&probabilities, problem));
+            predictions.push(&probabilities(row, problem));
         }
-        observer.evaluating(answers.len(), examples.len());
+        observer.evaluating(predictions.answers.len(), examples.len());
         if observer.stop_requested() {
-            let when = format!("after {} of {} evaluated rows", answers.len(), examples.len());
+            let when = format!("after {} of {} evaluated rows", predictions.answers.len(), examples.len());
             return Err(Error::Interrupted { when, kept: "nothing was written".into() });
         }
         Ok(())
     })?;
-    let metrics = Metrics::new(truth, &answers, &engine.config().labels)?;
-    Ok(Evaluation { loss: loss / examples.len() as f64, metrics, seconds: start.elapsed().as_secs_f64() })
+    Ok(predictions)
+}
+
+impl Evaluation {
+    /// Compares predictions that have probabilities with the truth; it takes no time.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`], and predictions without probabilities.
+    pub fn new(truth: &Answers, predictions: &Predictions, names: &[String]) -> Result<Self> {
+        let figures = ProbabilityMetrics::new(truth, predictions, names)?;
+        let (Some(figures), Some(all)) = (figures, &predictions.probabilities) else {
+            return Err(Error::value("evaluation", "predictions", "probabilities", "labels alone"));
+        };
+        let rows = all.chunks_exact(names.len()).enumerate();
+        let loss: f64 = rows.map(|(row, p)| row_loss(p, truth.row(row), truth.problem())).sum();
+        let metrics = Metrics::new(truth, &predictions.answers, names)?;
+        Ok(Self { loss: loss / truth.len() as f64, metrics, probabilities: figures, seconds: 0.0 })
+    }
 }
 
 /// The loss of a row: cross-entropy, or the mean of the binary ones where a row may have several labels.

@@ -1,44 +1,17 @@
-//! Accuracy with its interval, precision, recall, F1, and the confusion matrix.
+//! Figures of what is predicted: accuracy with its interval, precision, recall, F1 and more, and the confusion matrix.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Metric;
+use super::counts::Counts;
+use super::interval::{Interval, Z_95, wilson};
 use crate::data::Answers;
 use crate::{Error, Result};
 
-/// The normal quantile of a two-sided 95 % interval.
-pub const Z_95: f64 = 1.959963984540054;
-
 /// Classes that [`table`] shows, at most.
 const SHOWN: usize = 30;
-
-/// A confidence interval of a proportion.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Lower end, at least 0.
-    pub low: f64,
-    /// Upper end, at most 1.
-    pub high: f64,
-}
-
-/// The score interval of a proportion (E. B. Wilson, Probable inference, the law of succession, and statistical
-/// inference, JASA 22, 1927): all p with `(successes/n - p)^2 <= z^2 p (1 - p) / n`.
-///
-/// With `p = successes/n` it is `(p + z^2/2n +- z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n)`. No rows: 0 to 1.
-pub fn wilson(successes: usize, n: usize, z: f64) -> Interval {
-    if n == 0 {
-        return Interval { low: 0.0, high: 1.0 };
-    }
-    let rows = n as f64;
-    let p = successes as f64 / rows;
-    let z2 = z * z;
-    let centre = p + z2 / (2.0 * rows);
-    let half = z * (p * (1.0 - p) / rows + z2 / (4.0 * rows * rows)).sqrt();
-    let scale = 1.0 + z2 / rows;
-    // At both ends the formula gives exactly 0 and 1, but not its rounded sums.
-    let low = if successes == 0 { 0.0 } else { (centre - half) / scale };
-    let high = if successes == n { 1.0 } else { (centre + half) / scale };
-    Interval { low, high }
-}
 
 /// How well one class is found. A division by zero gives 0, as in scikit-learn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,6 +46,9 @@ pub struct Metrics {
     /// Mean F1 of the classes, as scikit-learn's `f1_score`: with one label a row, of those that occur in the truth or in the
     /// predictions, with several, of all.
     pub macro_f1: f64,
+    /// The other single numbers that are told for these rows and are defined.
+    #[serde(flatten)]
+    pub others: BTreeMap<Metric, f64>,
     /// `[C][C]` rows by true class, then by predicted class; empty where a row has several labels.
     pub confusion: Vec<Vec<usize>>,
 }
@@ -83,34 +59,41 @@ impl Metrics {
     /// # Errors
     /// No rows, two lengths, or an id without a name.
     pub fn new(truth: &Answers, predicted: &Answers, names: &[String]) -> Result<Self> {
-        let rows = truth.len();
-        if predicted.len() != rows {
-            return Err(Error::value(
-                "evaluation",
-                "number of predictions",
-                format!("{rows}, one a row"),
-                predicted.len(),
-            ));
-        }
-        if rows == 0 {
-            return Err(Error::value("evaluation", "number of rows", "at least one", rows));
-        }
-        let ids = (0..rows).flat_map(|row| truth.row(row).iter().chain(predicted.row(row)));
-        if let Some(id) = ids.copied().find(|&id| id as usize >= names.len()) {
-            let expected = format!("below {}, the number of classes", names.len());
-            return Err(Error::value("evaluation", "class id", expected, id));
-        }
-        let correct = (0..rows).filter(|&row| truth.row(row) == predicted.row(row)).count();
+        check(truth, predicted, names)?;
         let counts = Counts::new(truth, predicted, names.len());
-        let classes: Vec<ClassMetrics> = names.iter().enumerate().map(|(id, name)| counts.class(id, name)).collect();
-        let counted = match truth {
-            Answers::One(_) => (0..names.len()).filter(|&id| counts.occurs(id)).count(),
-            Answers::Several(_) => names.len(),
+        let class = |(id, name): (usize, &String)| ClassMetrics {
+            label: name.clone(),
+            precision: counts.precision(id),
+            recall: counts.recall(id),
+            f1: counts.f1(id),
+            support: counts.support(id),
         };
-        let macro_f1 = classes.iter().map(|class| class.f1).sum::<f64>() / counted as f64;
-        let (accuracy, interval) = (ratio(correct, rows), wilson(correct, rows, Z_95));
-        let (micro_f1, confusion) = (counts.micro_f1(), confusion(truth, predicted, names.len()));
-        Ok(Self { rows, correct, accuracy, interval, classes, micro_f1, macro_f1, confusion })
+        let told = Metric::all().filter(|metric| metric.is_told(truth.problem(), names.len()));
+        let mut values: BTreeMap<_, _> = told.filter_map(|metric| Some((metric, counts.value(metric)?))).collect();
+        let mut take = |metric| values.remove(&metric).unwrap_or_default();
+        let (accuracy, micro_f1, macro_f1) = (take(Metric::Accuracy), take(Metric::MicroF1), take(Metric::MacroF1));
+        let (rows, correct) = (truth.len(), counts.correct as usize);
+        Ok(Self {
+            rows,
+            correct,
+            accuracy,
+            interval: wilson(correct, rows, Z_95),
+            classes: names.iter().enumerate().map(class).collect(),
+            micro_f1,
+            macro_f1,
+            others: values,
+            confusion: confusion(truth, predicted, names.len()),
+        })
+    }
+
+    /// A single number, where it is one of these and defined.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::Accuracy => Some(self.accuracy),
+            Metric::MicroF1 => Some(self.micro_f1),
+            Metric::MacroF1 => Some(self.macro_f1),
+            other => self.others.get(&other).copied(),
+        }
     }
 
     /// Whether rows may have several labels.
@@ -119,42 +102,29 @@ impl Metrics {
     }
 }
 
-/// `[C]` rows of each class: in truth, as predicted, and both.
-struct Counts {
-    truth: Vec<usize>,
-    predicted: Vec<usize>,
-    hits: Vec<usize>,
-}
-
-impl Counts {
-    fn new(truth: &Answers, predicted: &Answers, classes: usize) -> Self {
-        let mut hits = vec![0; classes];
-        for row in 0..truth.len() {
-            let predicted = predicted.row(row);
-            truth.row(row).iter().filter(|id| predicted.contains(id)).for_each(|&id| hits[id as usize] += 1);
+/// Checks that there is a prediction for each row, and a name for each id.
+pub(super) fn check(truth: &Answers, predicted: &Answers, names: &[String]) -> Result<()> {
+    let rows = truth.len();
+    if predicted.len() != rows {
+        let expected = format!("{rows}, one a row");
+        return Err(Error::value("evaluation", "number of predictions", expected, predicted.len()));
+    }
+    if rows == 0 {
+        return Err(Error::value("evaluation", "number of rows", "at least one", rows));
+    }
+    if names.is_empty() {
+        return Err(Error::value("evaluation", "number of classes", "at least one", 0));
+    }
+    if truth.problem() != predicted.problem() {
+        return Err(Error::value("evaluation", "predictions", "as many labels a row as the truth has", "other ones"));
+    }
+    let ids = (0..rows).flat_map(|row| truth.row(row).iter().chain(predicted.row(row)));
+    match ids.copied().find(|&id| id as usize >= names.len()) {
+        None => Ok(()),
+        Some(id) => {
+            let expected = format!("below {}, the number of classes", names.len());
+            Err(Error::value("evaluation", "class id", expected, id))
         }
-        Self { truth: truth.counts(classes), predicted: predicted.counts(classes), hits }
-    }
-
-    fn occurs(&self, id: usize) -> bool {
-        self.truth[id] + self.predicted[id] > 0
-    }
-
-    /// Precision, recall and F1 of one class.
-    fn class(&self, id: usize, name: &str) -> ClassMetrics {
-        let (hits, predicted, support) = (self.hits[id], self.predicted[id], self.truth[id]);
-        ClassMetrics {
-            label: name.to_owned(),
-            precision: ratio(hits, predicted),
-            recall: ratio(hits, support),
-            f1: ratio(2 * hits, predicted + support),
-            support,
-        }
-    }
-
-    fn micro_f1(&self) -> f64 {
-        let sum = |counts: &[usize]| counts.iter().sum::<usize>();
-        ratio(2 * sum(&self.hits), sum(&self.truth) + sum(&self.predicted))
     }
 }
 
@@ -166,11 +136,6 @@ fn confusion(truth: &Answers, predicted: &Answers, classes: usize) -> Vec<Vec<us
         confusion[truth as usize][predicted as usize] += 1;
     }
     confusion
-}
-
-/// `part / whole`, or 0 of nothing.
-fn ratio(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 /// The classes as a plain-text table: a line of headings, then name, precision, recall, F1 and rows of each class; of more than
@@ -209,30 +174,6 @@ mod tests {
     /// Exact fractions, so only the rounding of a division or two is between them and the result.
     fn close(a: f64, b: f64) {
         assert!((a - b).abs() < 1e-12, "{a} is not {b}");
-    }
-
-    /// (0, 10), (10, 10), (5, 10) are textbook values; the rest is table I, method 3, of Newcombe, Two-sided confidence
-    /// intervals for the single proportion, Statistics in Medicine 17, 1998.
-    #[test]
-    fn wilson_gives_the_published_intervals() {
-        let published = [
-            (0, 10, 0.0, 0.2775),
-            (10, 10, 0.7225, 1.0),
-            (5, 10, 0.2366, 0.7634),
-            (81, 263, 0.2553, 0.3662),
-            (15, 148, 0.0624, 0.1605),
-            (0, 20, 0.0, 0.1611),
-            (1, 29, 0.0061, 0.1718),
-        ];
-        for (successes, n, low, high) in published {
-            let interval = wilson(successes, n, Z_95);
-            // Half a unit of the last digit printed.
-            assert!((interval.low - low).abs() <= 5e-5, "{successes}/{n}: {interval:?}");
-            assert!((interval.high - high).abs() <= 5e-5, "{successes}/{n}: {interval:?}");
-        }
-        assert_eq!(wilson(0, 10, Z_95).low, 0.0);
-        assert_eq!(wilson(10, 10, Z_95).high, 1.0);
-        assert_eq!(wilson(0, 0, Z_95), Interval { low: 0.0, high: 1.0 });
     }
 
     /// Worked by hand: a has 3 rows (2 found, 1 taken for b), b has 2 (1 found, 1 taken for a), c is absent from both.

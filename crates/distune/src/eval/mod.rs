@@ -1,7 +1,30 @@
-//! How good predictions are. Called by `train` after each epoch, and by the command line.
+//! How good predictions are, how sure that is, and which of two models is better. Called by `train` after each epoch, and by the
+//! command line.
+//!
+//! [`Predictions`] are what is judged. [`Metrics`] count them, [`ProbabilityMetrics`] look at their probabilities, and each single
+//! number is a [`Metric`]; [`estimates`] are their intervals; [`compare`] tells models apart.
 
+mod cells;
+mod compare;
+mod counts;
 mod evaluate;
+mod files;
+mod interval;
+mod metric;
 mod metrics;
+mod predictions;
+mod probabilities;
+mod ranking;
+mod resample;
+mod rows;
+mod verdict;
 
-pub use evaluate::{Evaluation, evaluate};
-pub use metrics::{ClassMetrics, Interval, Metrics, Z_95, table, wilson};
+pub use compare::{Changes, Comparison, Flip, Group, GroupFigure, GroupReport, Pair, compare, flips, mcnemar};
+pub use evaluate::{Evaluation, evaluate, predict};
+pub use interval::{Interval, Z_95, wilson};
+pub use metric::Metric;
+pub use metrics::{ClassMetrics, Metrics, table};
+pub use predictions::Predictions;
+pub use probabilities::{Calibration, ClassRanking, ProbabilityMetrics};
+pub use resample::{Bootstrap, Estimate, estimates};
+pub use verdict::Finding;

@@ -1,42 +1,12 @@
-//! Which figure of the validation rows selects the best weights, and when a training stops for want of progress.
+//! Which of two evaluations is better, and when a training stops for want of progress.
 
-use serde::{Deserialize, Serialize};
-
-use crate::eval::Evaluation;
-
-/// What selects the best weights, `metric_for_best_model`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// The mean loss; lower is better.
-    #[default]
-    Loss,
-    /// The part of the rows that are right; with several labels a row, all of them.
-    Accuracy,
-    /// F1 of all decisions together: with one label a row, the accuracy.
-    MicroF1,
-    /// Mean F1 of the classes.
-    MacroF1,
-}
+use crate::eval::{Evaluation, Metric};
 
 impl Metric {
-    /// All of them, with their names.
-    pub const NAMES: [(&'static str, Self); 4] =
-        [("loss", Self::Loss), ("accuracy", Self::Accuracy), ("micro_f1", Self::MicroF1), ("macro_f1", Self::MacroF1)];
-
-    /// Its value.
-    pub fn of(self, evaluation: &Evaluation) -> f64 {
-        match self {
-            Self::Loss => evaluation.loss,
-            Self::Accuracy => evaluation.metrics.accuracy,
-            Self::MicroF1 => evaluation.metrics.micro_f1,
-            Self::MacroF1 => evaluation.metrics.macro_f1,
-        }
-    }
-
-    /// Its value, turned so that higher is better.
+    /// Its value, turned so that higher is better; where it is not defined, the lowest.
     fn score(self, evaluation: &Evaluation) -> f64 {
-        if self == Self::Loss { -evaluation.loss } else { self.of(evaluation) }
+        let sign = if self.greater_is_better() { 1.0 } else { -1.0 };
+        self.of(evaluation).map_or(f64::NEG_INFINITY, |value| sign * value)
     }
 
     /// Whether `a` is better than `b`: by the metric, and where that is equal, by the loss.
@@ -83,14 +53,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::data::Answers;
-    use crate::eval::Metrics;
+    use crate::eval::Predictions;
+    use crate::model::ProblemType;
 
     /// Of four rows, the first `correct` are right.
     fn evaluation(correct: usize, loss: f64) -> Evaluation {
-        let predicted = (0..4).map(|row| u32::from(row >= correct)).collect();
+        let mut predictions = Predictions::none(ProblemType::SingleLabel);
+        (0..4).for_each(|row| predictions.push(if row < correct { &[0.9, 0.1] } else { &[0.2, 0.8] }));
         let names = ["a".to_owned(), "b".to_owned()];
-        let metrics = Metrics::new(&Answers::One(vec![0; 4]), &Answers::One(predicted), &names).unwrap();
-        Evaluation { loss, metrics, seconds: 1.0 }
+        let evaluation = Evaluation::new(&Answers::One(vec![0; 4]), &predictions, &names).unwrap();
+        Evaluation { loss, ..evaluation }
     }
 
     #[test]
@@ -101,7 +73,11 @@ mod tests {
         );
         assert!(Metric::Accuracy.is_better(&evaluation(3, 0.4), &a), "the loss decides between equals");
         assert!(!Metric::Accuracy.is_better(&a, &a));
-        assert_eq!((Metric::Accuracy.of(&a), Metric::Loss.of(&a)), (0.75, 0.5));
+        assert_eq!((Metric::Accuracy.of(&a), Metric::Loss.of(&a)), (Some(0.75), Some(0.5)));
+        assert!(Metric::BrierScoreLoss.is_better(&a, &b) && Metric::LogLoss.is_better(&a, &b));
+        // all rows are of one class: the loss decides
+        assert_eq!(Metric::RocAuc.of(&a), None);
+        assert!(Metric::RocAuc.is_better(&b, &a));
     }
 
     #[test]

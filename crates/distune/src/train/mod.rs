@@ -33,7 +33,6 @@ pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
 pub use freeze::{PartOfModel, Unfreeze, frozen_hash, parts, stages};
 pub use lora::LoraTargets;
-pub use metric::Metric;
 pub use origin::Origin;
 pub use plateau::Plateau;
 pub use recipe::{Optimizer, Recipe};
@@ -44,6 +43,8 @@ pub use time_limit::{FittedSteps, TimeLimit, fit_to_time};
 
 pub(crate) use checkpoint::flush_directory;
 pub(crate) use origin::checksum;
+
+pub use crate::eval::Metric;
 
 use cache::FrozenCache;
 use metric::EarlyStopping;

@@ -9,7 +9,7 @@ use crate::data::{Columns, Labels, quoted};
 use crate::{Error, Result};
 
 /// Between the names of a row's labels.
-const SEPARATOR: char = '|';
+pub(super) const SEPARATOR: char = '|';
 
 /// A field of a row, as a format gives it.
 pub(super) enum Cell<'a> {
@@ -31,7 +31,7 @@ pub(super) enum Cell<'a> {
 }
 
 /// What is wrong with a row, and what to do.
-type Problem = (String, &'static str);
+pub(super) type Problem = (String, &'static str);
 
 /// The fields of a row that a table takes.
 pub(super) struct Row<'a> {
@@ -194,10 +194,10 @@ impl Builder {
 }
 
 /// What to do about a blank field.
-const BLANK: &str = "Fill it in or remove the row";
+pub(super) const BLANK: &str = "Fill it in or remove the row";
 
 /// A field that must be text and not blank.
-fn text(cell: Cell, what: &str, column: &str) -> Result<String, Problem> {
+pub(super) fn text(cell: Cell, what: &str, column: &str) -> Result<String, Problem> {
     let column = quoted(&[column], 1);
     let text = match cell {
         Cell::Raw(bytes) => utf8(bytes, &column)?.to_owned(),
@@ -214,7 +214,7 @@ fn text(cell: Cell, what: &str, column: &str) -> Result<String, Problem> {
 }
 
 /// The name of a row's only label; blank where there is none.
-fn label_name(cell: Cell, column: &str) -> Result<String, Problem> {
+pub(super) fn label_name(cell: Cell, column: &str) -> Result<String, Problem> {
     let column = quoted(&[column], 1);
     match cell {
         Cell::Raw(bytes) => of_text(utf8(bytes, &column)?, &column),
@@ -237,7 +237,7 @@ fn label_name(cell: Cell, column: &str) -> Result<String, Problem> {
 }
 
 /// One of several labels of a row.
-fn one_of_several(cell: Cell, column: &str) -> Result<String, Problem> {
+pub(super) fn one_of_several(cell: Cell, column: &str) -> Result<String, Problem> {
     let name = label_name(cell, column)?;
     let column = quoted(&[column], 1);
     if name.is_empty() || name.contains(SEPARATOR) {
@@ -271,7 +271,7 @@ fn fraction(number: &str, column: &str) -> Problem {
 }
 
 /// Checks the encoding.
-fn utf8<'a>(bytes: &'a [u8], column: &str) -> Result<&'a str, Problem> {
+pub(super) fn utf8<'a>(bytes: &'a [u8], column: &str) -> Result<&'a str, Problem> {
     std::str::from_utf8(bytes).map_err(|error| {
         (
             format!("column {column} is not UTF-8 after its first {} bytes", error.valid_up_to()),
@@ -281,7 +281,7 @@ fn utf8<'a>(bytes: &'a [u8], column: &str) -> Result<&'a str, Problem> {
 }
 
 /// What a field is, for messages.
-fn name(cell: &Cell) -> String {
+pub(super) fn name(cell: &Cell) -> String {
     match cell {
         Cell::Missing | Cell::Null => "nothing".into(),
         Cell::Raw(_) | Cell::Text(_) | Cell::Name(_) => "text".into(),

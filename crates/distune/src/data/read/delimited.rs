@@ -83,21 +83,21 @@ fn without_header(first: &[String]) -> Option<Vec<String>> {
 }
 
 /// The rows of a file one by one, with their lines.
-struct Rows<'a> {
+pub(super) struct Rows<'a> {
     path: &'a Path,
     quoting: bool,
     reader: csv::Reader<Lines<Box<dyn Read + 'a>>>,
     lines: Rc<RefCell<Starts>>,
-    record: csv::ByteRecord,
+    pub(super) record: csv::ByteRecord,
     /// Line on which `record` begins, and the one before it.
-    line: u64,
+    pub(super) line: u64,
     last_line: u64,
     /// The first quote in `record` that is not where RFC 4180 has it.
     misplaced: Option<Misplaced>,
 }
 
 impl<'a> Rows<'a> {
-    fn new(source: Source<'a>, delimiter: u8) -> Result<Self> {
+    pub(super) fn new(source: Source<'a>, delimiter: u8) -> Result<Self> {
         let quoting = source.format == Format::Csv;
         let quotes = quoting.then(|| Quotes::new(delimiter));
         let lines = Rc::new(RefCell::new(Starts { line: 1, at_start: true, quotes, ..Starts::default() }));
@@ -109,7 +109,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The fields of the first line, without the white space around them.
-    fn header(&mut self) -> Result<Option<Vec<String>>> {
+    pub(super) fn header(&mut self) -> Result<Option<Vec<String>>> {
         if !self.advance()? {
             return Ok(None);
         }
@@ -121,7 +121,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Goes to the next row; `false` after the last one.
-    fn advance(&mut self) -> Result<bool> {
+    pub(super) fn advance(&mut self) -> Result<bool> {
         let before = self.reader.position().byte();
         let more = self.reader.read_byte_record(&mut self.record).map_err(|error| match error.into_kind() {
             csv::ErrorKind::Io(error) => {
@@ -147,7 +147,7 @@ impl<'a> Rows<'a> {
     }
 
     /// What is wrong with the quotes of the row. (The `csv` reader takes them as they come, and text of other rows with them.)
-    fn wrong_quoting(&self, header: &[String]) -> Option<Error> {
+    pub(super) fn wrong_quoting(&self, header: &[String]) -> Option<Error> {
         let Misplaced { field, line, closed, .. } = self.misplaced?;
         let column = header.get(field).map_or_else(|| (field + 1).to_string(), |name| quoted(&[name], 1));
         let problem = match closed {
@@ -160,7 +160,7 @@ impl<'a> Rows<'a> {
     }
 
     /// What is wrong with the quotes or the shape of the row.
-    fn problem(&self, header: &[String]) -> Option<Error> {
+    pub(super) fn problem(&self, header: &[String]) -> Option<Error> {
         if let Some(error) = self.wrong_quoting(header) {
             return Some(error);
         }

@@ -17,31 +17,37 @@ use crate::data::{Columns, Labels};
 use crate::{Error, Result};
 
 /// What to do about a row that is no object.
-const HINT: &str = "Expected an object a line, such as {\"text\": \"...\", \"label\": \"...\"}";
+pub(super) const HINT: &str = "Expected an object a line, such as {\"text\": \"...\", \"label\": \"...\"}";
 
 /// Reads an object a line, or an array of objects.
 pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+    let mut rows = Objects { path: source.path, table: None, keys: Vec::new(), columns, labels };
+    each_object(source, |line, object| rows.row(line, object))?;
+    rows.finish()
+}
+
+/// Hands on each object of a file, of one a line or of an array of them, with its line.
+pub(super) fn each_object(source: Source, mut take: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
     if source.head.trim_ascii_start().starts_with(b"[") {
-        return read_array(source, columns, labels);
+        return each_of_array(source, take);
     }
     let path = source.path;
     let mut input = BufReader::with_capacity(1 << 16, source.input);
-    let mut rows = Objects { path, table: None, keys: Vec::new(), columns, labels };
     let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
         number += 1;
         if input.read_until(b'\n', &mut line).map_err(|error| Source::failed(path, Some(number), &error))? == 0 {
-            return rows.finish();
+            return Ok(());
         }
         if !line.trim_ascii().is_empty() {
-            rows.row(number, &line)?;
+            take(number, &line)?;
         }
     }
 }
 
 /// Reads a whole array, so that each object's line is known.
-fn read_array(mut source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+fn each_of_array(mut source: Source, mut take: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
     let path = source.path;
     let mut bytes = Vec::new();
     source.input.read_to_end(&mut bytes).map_err(|error| Source::failed(path, None, &error))?;
@@ -57,16 +63,15 @@ fn read_array(mut source: Source, columns: &Columns, labels: Labels) -> Result<T
             "Expected an array of objects, one for each row",
         )
     })?;
-    let mut rows = Objects { path, table: None, keys: Vec::new(), columns, labels };
     let (mut line, mut counted) = (1, 0);
     for object in objects {
         // the objects are parts of the text
         let start = object.get().as_ptr().addr() - text.as_ptr().addr();
         line += bytes[counted..start].iter().filter(|&&byte| byte == b'\n').count() as u64;
         counted = start;
-        rows.row(line, object.get().as_bytes())?;
+        take(line, object.get().as_bytes())?;
     }
-    rows.finish()
+    Ok(())
 }
 
 /// Objects on their way to a table; the first one says which keys there are.
@@ -127,7 +132,7 @@ fn not_utf8(json: &[u8]) -> Option<String> {
 }
 
 /// What is wrong with an object, without the line, which is another one in its file.
-fn wrong(error: &serde_json::Error, json: &[u8]) -> String {
+pub(super) fn wrong(error: &serde_json::Error, json: &[u8]) -> String {
     if let Some(column) = not_utf8(json) {
         return format!("column {column:?} is not UTF-8, at byte {} of the row", error.column());
     }
@@ -137,7 +142,7 @@ fn wrong(error: &serde_json::Error, json: &[u8]) -> String {
 }
 
 /// The keys of an object in their order.
-struct Keys(Vec<String>);
+pub(super) struct Keys(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for Keys {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
@@ -203,7 +208,7 @@ impl<'de> Visitor<'de> for Wanted<'_> {
 
 /// A key, without a copy where it needs none.
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Cell<'de> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {

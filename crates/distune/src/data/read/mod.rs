@@ -8,11 +8,13 @@ mod contained;
 mod delimited;
 mod json;
 mod parquet;
+mod predictions;
 mod source;
 mod trees;
 
 use std::path::{Path, PathBuf};
 
+pub use self::predictions::PredictionFile;
 pub use self::trees::Trees;
 use super::{Columns, Labels};
 use crate::{Error, Result};

@@ -28,7 +28,8 @@ pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<
     })
 }
 
-fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+/// Opens a file whose columns are packed so that they can be read.
+pub(super) fn open(source: &mut Source) -> Result<Box<dyn FileReader>> {
     let path = source.path;
     let broken = |error: ParquetError| damaged(path, &error);
     let reader: Box<dyn FileReader> = if source.plain_file {
@@ -39,8 +40,6 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
         source.input.read_to_end(&mut bytes).map_err(|error| Source::failed(path, None, &error))?;
         Box::new(SerializedFileReader::new(Bytes::from(bytes)).map_err(broken)?)
     };
-    let metadata = reader.metadata().file_metadata();
-    let root = metadata.schema();
     let chunks = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
     if let Some(codec) = chunks.map(|column| column.compression()).find(|codec| !is_read(*codec)) {
         let codec = codec.to_string();
@@ -48,6 +47,34 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
         let problem = format!("its columns are packed with {name}, which is not read");
         return Err(Error::file(path, problem, "Write it with Zstandard, Snappy, gzip, LZ4 or unpacked"));
     }
+    Ok(reader)
+}
+
+/// Some columns of each row, in the order of the file.
+pub(super) fn projected<'a>(
+    path: &'a Path,
+    reader: &'a dyn FileReader,
+    wanted: &[usize],
+) -> Result<impl Iterator<Item = Result<Vec<Field>>> + use<'a>> {
+    let broken = |error: ParquetError| damaged(path, &error);
+    let root = reader.metadata().file_metadata().schema();
+    let fields = wanted.iter().map(|&index| root.get_fields()[index].clone()).collect();
+    let projection = Type::group_type_builder(root.name()).with_fields(fields).build().map_err(broken)?;
+    let rows = RowIter::from_file(Some(projection), reader).map_err(broken)?;
+    Ok((1..).zip(rows).map(move |(number, row)| {
+        let row = row.map_err(|error| {
+            let problem = format!("cannot be read ({error})");
+            Error::row(path, number, problem, "The file is damaged: copy or download it again")
+        })?;
+        Ok(row.into_columns().into_iter().map(|(_, field)| field).collect())
+    }))
+}
+
+fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+    let path = source.path;
+    let reader = open(&mut source)?;
+    let metadata = reader.metadata().file_metadata();
+    let root = metadata.schema();
     let header: Vec<String> = root.get_fields().iter().map(|field| field.name().to_owned()).collect();
     let mut table = Builder::new(path, &header, columns, labels)?;
     let at = table.columns;
@@ -63,16 +90,8 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
     // only the columns that are needed, which come in the order of the file
     let wanted: Vec<usize> =
         (0..header.len()).filter(|&i| [Some(at.text), at.pair, at.label, at.group].contains(&Some(i))).collect();
-    let fields = wanted.iter().map(|&index| root.get_fields()[index].clone()).collect();
-    let projection = Type::group_type_builder(root.name()).with_fields(fields).build().map_err(broken)?;
-    let rows = RowIter::from_file(Some(projection), &*reader).map_err(broken)?;
-    for (number, row) in (1..).zip(rows) {
-        let row = row.map_err(|error| {
-            let problem = format!("cannot be read ({error})");
-            Error::row(path, number, problem, "The file is damaged: copy or download it again")
-        })?;
-        let mut fields: Vec<(usize, Field)> =
-            wanted.iter().copied().zip(row.into_columns().into_iter().map(|(_, field)| field)).collect();
+    for (number, row) in (1..).zip(projected(path, &*reader, &wanted)?) {
+        let mut fields: Vec<(usize, Field)> = wanted.iter().copied().zip(row?).collect();
         let mut take = |index: usize| match fields.iter_mut().find(|(at, _)| *at == index) {
             Some((_, field)) => cell(std::mem::replace(field, Field::Null)),
             None => Cell::Missing,
@@ -101,7 +120,7 @@ fn damaged(path: &Path, error: &ParquetError) -> Error {
 }
 
 /// A value as a cell.
-fn cell(field: Field) -> Cell<'static> {
+pub(super) fn cell(field: Field) -> Cell<'static> {
     match field {
         Field::Null => Cell::Null,
         Field::Bool(value) => Cell::Boolean(value),

@@ -1,28 +1,33 @@
-//! `distune eval`: a trained model judged on labelled rows.
+//! `distune eval`: a trained model, or what it or something else predicted, judged on labelled rows.
+
+use std::path::PathBuf;
 
 use clap::Args;
-use distune::data::{Dataset, Examples, LabelMap, Labels};
-use distune::engine::Engine;
-use distune::eval::{evaluate, table};
-use distune::run::evaluation_results;
-use serde_json::{Value, json};
+use distune::data::LabelMap;
+use distune::eval::{Bootstrap, Estimate, Evaluation, Metrics, ProbabilityMetrics, estimates, summary, table};
+use distune::run::{evaluation_results, figures};
+use distune::{Error, Result};
+use serde_json::{Map, Value, json};
 
 use crate::columns::ColumnArgs;
-use crate::output::{line, note, score};
-use crate::progress::Progress;
-use crate::sources::Classifier;
-use crate::{Common, sources, stop};
+use crate::judge::{Predictor, Rows};
+use crate::output::{line, score};
+use crate::{Common, sources};
 
-/// Judge a trained model on labelled rows
+/// Judge a trained model, or a file of predictions, on labelled rows
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
     /// Directory of a trained model, or its name on the Hugging Face hub
-    #[arg(long, short)]
-    model: String,
+    #[arg(long, short, required_unless_present = "predictions")]
+    model: Option<String>,
+    /// Judge this file instead of a model: what predict --json prints, or .csv, .tsv, .jsonl or .parquet with a column predicted (or
+    /// label), a column probability_NAME for each class, or both
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "max_length"])]
+    predictions: Option<PathBuf>,
     /// "reviews", a directory with splits, a file of any format that is read, "-" for one on standard input, or a name of the
-    /// Hugging Face hub
-    #[arg(long, short, default_value = sources::REVIEWS)]
-    data: String,
+    /// Hugging Face hub [default: reviews; with --predictions the file itself, if it has a column label beside predicted]
+    #[arg(long, short)]
+    data: Option<String>,
     /// Split to use where there are several [default: test, else validation]
     #[arg(long, value_parser = ["train", "validation", "dev", "test"])]
     split: Option<String>,
@@ -31,48 +36,76 @@ pub(crate) struct EvalArgs {
     /// Longest text in tokens [default: as in training]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
-}
-
-/// Shows how many rows have been judged.
-struct Judging(Progress);
-
-impl distune::train::Observer for Judging {
-    fn evaluating(&mut self, rows: usize, total_rows: usize) {
-        self.0.set(rows, total_rows, String::new);
-    }
-
-    fn stop_requested(&self) -> bool {
-        stop::requested()
-    }
+    /// With several labels a row, the probability from which on a row has a label: of all labels, or of one of them; may be given
+    /// several times [default: 0.5]
+    #[arg(long, value_name = "[LABEL=]X")]
+    threshold: Vec<String>,
 }
 
 pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
-    let mut classifier = Classifier::load(&args.model, args.max_length, common)?;
-    let columns = classifier.columns(&args.columns);
-    let rows = sources::table(&args.data, args.split.as_deref(), &columns, Labels::Required, common)?;
-    classifier.check_texts(&rows.path, !rows.pairs.is_empty())?;
-    let Classifier { engine, tokenizer, .. } = &mut classifier;
-    let labels = LabelMap::of_model(engine.config());
-    let dataset = Dataset::new(rows, &labels)?;
-    let path = dataset.path.clone();
-    let examples = Examples::new(dataset, tokenizer, engine.config());
-    examples.sequences()?;
-    let cut = examples.lengths().truncated;
-    if cut > 0 {
-        let limit = tokenizer.max_length();
-        note(common, format!("{cut} of {} texts are longer than {limit} tokens and were cut there", examples.len()));
+    let (predictor, data) = match (&args.model, &args.predictions) {
+        (_, Some(file)) => (Predictor::file(file)?, args.data.as_deref()),
+        (model, None) => {
+            let model = model.as_deref().unwrap_or_default();
+            (Predictor::model(model, common)?, args.data.as_deref().or(Some(sources::REVIEWS)))
+        }
+    };
+    let rows = Rows::read(&[&predictor], data, args.split.as_deref(), &args.columns, common)?;
+    let (mut predictions, seconds) = predictor.predictions(&rows, args.max_length, common)?;
+    if !args.threshold.is_empty() {
+        predictions = predictions.with_thresholds(&thresholds(&args.threshold, &rows.labels)?)?;
     }
-    let mut judging = Judging(Progress::new(common, "rows"));
-    let evaluation = evaluate(engine, &examples, &mut judging)?;
-    judging.0.finish();
+    let names = rows.labels.names();
+    let metrics = Metrics::new(&rows.truth, &predictions.answers, names)?;
+    let probabilities = ProbabilityMetrics::new(&rows.truth, &predictions, names)?;
+    let estimates = estimates(&rows.truth, &predictions, names, Bootstrap::default())?;
+    let evaluation = match (&args.model, &probabilities) {
+        (Some(_), Some(_)) => Some(Evaluation { seconds, ..Evaluation::new(&rows.truth, &predictions, names)? }),
+        _ => None,
+    };
     if common.json {
-        let mut results = evaluation_results("eval", &evaluation);
-        results.insert("model".into(), json!(args.model));
-        results.insert("data".into(), json!(path));
-        line(Value::Object(results))?;
-    } else {
-        line(format!("{}: {}, loss {:.4}", path.display(), score(&evaluation.metrics), evaluation.loss))?;
-        line(table(&evaluation.metrics).trim_end())?;
+        let mut results = match &evaluation {
+            Some(evaluation) => evaluation_results("eval", evaluation),
+            None => figures("eval", &metrics, probabilities.as_ref()),
+        };
+        results.extend(ends(&estimates));
+        match &args.predictions {
+            Some(file) => results.insert("predictions".into(), json!(file)),
+            None => results.insert("model".into(), json!(args.model)),
+        };
+        results.insert("data".into(), json!(rows.path));
+        return Ok(line(Value::Object(results))?);
     }
-    Ok(())
+    let loss = evaluation.map(|evaluation| format!(", loss {:.4}", evaluation.loss)).unwrap_or_default();
+    line(format!("{}: {}{loss}", rows.path.display(), score(&metrics)))?;
+    line(summary(&estimates, probabilities.map(|figures| figures.expected_calibration_error_chance)))?;
+    Ok(line(table(&metrics).trim_end())?)
+}
+
+/// The ends of the intervals under the names of their figures.
+fn ends(estimates: &[Estimate]) -> Map<String, Value> {
+    let both = |estimate: &Estimate| {
+        let (name, interval) = (estimate.metric.name(), estimate.interval?);
+        Some([(format!("eval_{name}_low"), json!(interval.low)), (format!("eval_{name}_high"), json!(interval.high))])
+    };
+    estimates.iter().filter_map(both).flatten().collect()
+}
+
+/// The threshold of each label, from what `--threshold` says.
+fn thresholds(said: &[String], labels: &LabelMap) -> Result<Vec<f64>> {
+    let mut thresholds = vec![0.5; labels.len()];
+    for said in said {
+        let (label, number) = said.rsplit_once('=').map_or((None, said.as_str()), |(label, x)| (Some(label), x));
+        let wrong = |expected: String| Error::value("command line", "--threshold", expected, said);
+        let number = number.parse().ok().filter(|x| (0.0..=1.0).contains(x));
+        let number: f64 = number.ok_or_else(|| wrong("a number from 0 to 1, as 0.4 or LABEL=0.4".into()))?;
+        match label {
+            None => thresholds.fill(number),
+            Some(label) => {
+                let id = labels.id(label).ok_or_else(|| wrong(format!("one of {}", labels.names().join(", "))))?;
+                thresholds[id as usize] = number;
+            }
+        }
+    }
+    Ok(thresholds)
 }

@@ -5,11 +5,13 @@
 
 mod bench;
 mod columns;
+mod compare;
 mod convert;
 mod data;
 mod eval;
 mod hub;
 mod info;
+mod judge;
 mod memory;
 mod output;
 mod predict;
@@ -91,6 +93,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Sweep(Box<sweep::SweepArgs>),
     Eval(eval::EvalArgs),
+    Compare(compare::CompareArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
     /// Check, convert, split and sample data
@@ -119,6 +122,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::run(args, &cli.common),
         Command::Sweep(args) => sweep::run(args, &cli.common),
         Command::Eval(args) => eval::run(args, &cli.common),
+        Command::Compare(args) => compare::run(args, &cli.common),
         Command::Predict(args) => predict::run(args, &cli.common),
         Command::Bench(args) => bench::run(args, &cli.common),
         Command::Data(command) => data::run(command, &cli.common),

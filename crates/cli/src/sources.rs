@@ -8,12 +8,11 @@ use distune::data::{
     Columns, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_split, read_splits,
 };
 use distune::engine::{Cpu, Engine};
-use distune::model::{Architecture, Config, Model, ModelFiles, ProblemType};
+use distune::model::{Architecture, Config, Model, ModelFiles};
 use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
 
 use crate::Common;
-use crate::columns::ColumnArgs;
 use crate::hub::{self, Kind};
 use crate::output::note;
 
@@ -192,18 +191,16 @@ pub(crate) struct Classifier {
 
 impl Classifier {
     pub(crate) fn load(name: &str, max_length: Option<usize>, common: &Common) -> Result<Self> {
-        let files = model(name, common)?;
-        let engine = Cpu::new(Model::load(&files)?, common.precision());
-        let tokenizer = tokenizer(&files, engine.config(), max_length)?;
-        let column = |key| trained_with(&files, key).and_then(|name| Some(name.as_str()?.to_owned()));
-        let trained_on = column("text_column").map(|text| (text, column("pair_column")));
-        Ok(Self { engine, tokenizer, trained_on })
+        Self::of(&model(name, common)?, max_length, common)
     }
 
-    /// Which columns are read for it, and of how many labels a row.
-    pub(crate) fn columns(&self, args: &ColumnArgs) -> Columns {
-        let several_labels = self.engine.config().problem_type == ProblemType::MultiLabel;
-        Columns { several_labels, ..args.resolve() }
+    /// The classifier that a model's files are.
+    pub(crate) fn of(files: &ModelFiles, max_length: Option<usize>, common: &Common) -> Result<Self> {
+        let engine = Cpu::new(Model::load(files)?, common.precision());
+        let tokenizer = tokenizer(files, engine.config(), max_length)?;
+        let column = |key| trained_with(files, key).and_then(|name| Some(name.as_str()?.to_owned()));
+        let trained_on = column("text_column").map(|text| (text, column("pair_column")));
+        Ok(Self { engine, tokenizer, trained_on })
     }
 
     /// Checks that rows are single texts or pairs as those of its training were, and that pairs can be encoded.

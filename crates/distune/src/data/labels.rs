@@ -65,37 +65,53 @@ impl LabelMap {
         Ok(Self { names, problem })
     }
 
-    /// The classes that occur in a file of predictions and in the table of the rows that it is for. Those with probabilities are all
-    /// there are, in the file's order; without probabilities they are ordered as [`Self::from_tables`] does.
+    /// The classes that occur in files of predictions and in the table of the rows that they are for. Those of the first file with
+    /// probabilities are all there are, in its order; without any they are ordered as [`Self::from_tables`] does.
     ///
     /// # Errors
-    /// No label of the file is one of the table's, or there are more than [`MAX_CLASSES`].
-    pub fn of_predictions(file: &PredictionFile, table: Option<&Table>) -> Result<Self> {
-        let several = file.several_labels || table.is_some_and(|table| table.multi_label);
+    /// No label of a file is one of the table's, or there are more than [`MAX_CLASSES`].
+    pub fn of_predictions(files: &[&PredictionFile], table: Option<&Table>) -> Result<Self> {
+        let several = files.iter().any(|file| file.several_labels) || table.is_some_and(|table| table.multi_label);
         let problem = if several { ProblemType::MultiLabel } else { ProblemType::SingleLabel };
-        let names = match table {
-            _ if file.classes > 0 => file.names[..file.classes].to_vec(),
-            None => ordered(&file.names.iter().map(String::as_str).collect()),
-            Some(table) => {
-                let mut all: BTreeSet<&str> = table.label_names().collect();
-                let known = Self::new(ordered(&all), problem);
-                let new: Vec<&str> =
-                    file.names.iter().map(String::as_str).filter(|name| known.id(name).is_none()).collect();
-                if new.len() == file.names.len() && !new.is_empty() {
-                    let (found, expected) = (quoted(&new, 5), quoted(known.names(), 5));
-                    let problem =
-                        format!("its labels ({found}) are none of those of {} ({expected})", table.path.display());
-                    return Err(Error::file(&file.path, problem, "Check that it is for these rows"));
-                }
-                all.extend(new);
-                ordered(&all)
-            }
+        let names = match files.iter().find(|file| file.classes > 0) {
+            Some(ranked) => ranked.names[..ranked.classes].to_vec(),
+            None => occurring(files, table, problem)?,
         };
         if names.len() > MAX_CLASSES {
             let problem = format!("{} classes ({}); at most {MAX_CLASSES} expected", names.len(), quoted(&names, 5));
-            return Err(Error::file(&file.path, problem, "Check that its columns are what their names say"));
+            let path = files.first().map_or(Path::new("predictions"), |file| &file.path);
+            return Err(Error::file(path, problem, "Check that its columns are what their names say"));
         }
         Ok(Self { names, problem })
+    }
+
+    /// Of each class of `other` the id here: that of the class which the same label of `table` names in both, else that of its name.
+    ///
+    /// # Errors
+    /// A sentence about the first class that is not here, or that is here twice.
+    pub fn ids_of(&self, other: &Self, table: &Table) -> Result<Vec<u32>, String> {
+        let labels: BTreeSet<&str> = table.label_names().collect();
+        let both: HashMap<u32, u32> =
+            labels.iter().filter_map(|label| Some((other.id(label)?, self.id(label)?))).collect();
+        let mut ids: Vec<u32> = Vec::new();
+        for (id, name) in (0..).zip(other.names()) {
+            let found = both.get(&id).copied().or_else(|| self.id(name)).filter(|id| !ids.contains(id));
+            ids.push(found.ok_or_else(|| {
+                let (name, names) = (quoted(&[name], 1), quoted(self.names(), 10));
+                format!("its class {name} is none of the others' classes, {names}")
+            })?);
+        }
+        if ids.len() != self.len() || self.problem != other.problem {
+            let (own, others) = (other.shown(), self.shown());
+            return Err(format!("it tells {own}, the others tell {others}"));
+        }
+        Ok(ids)
+    }
+
+    /// "one of the labels ..." for a message.
+    fn shown(&self) -> String {
+        let how_many = if self.problem == ProblemType::MultiLabel { "any number" } else { "one" };
+        format!("{how_many} of {}", quoted(&self.names, 10))
     }
 
     /// How many labels a row has.
@@ -146,6 +162,23 @@ impl LabelMap {
     }
 }
 
+/// The labels of a table and the other ones of files of predictions.
+fn occurring(files: &[&PredictionFile], table: Option<&Table>, problem: ProblemType) -> Result<Vec<String>> {
+    let mut all: BTreeSet<&str> = table.iter().flat_map(|table| table.label_names()).collect();
+    let known = LabelMap::new(ordered(&all), problem);
+    for file in files {
+        let names = file.names.iter().map(String::as_str);
+        let new: Vec<&str> = names.filter(|name| known.id(name).is_none()).collect();
+        if let Some(table) = table.filter(|_| new.len() == file.names.len() && !new.is_empty()) {
+            let (found, expected) = (quoted(&new, 5), quoted(known.names(), 5));
+            let problem = format!("its labels ({found}) are none of those of {} ({expected})", table.path.display());
+            return Err(Error::file(&file.path, problem, "Check that it is for these rows"));
+        }
+        all.extend(new);
+    }
+    Ok(ordered(&all))
+}
+
 /// Names in numeric order if all are integers, else in alphabetic order.
 fn ordered(names: &BTreeSet<&str>) -> Vec<String> {
     let mut names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -181,6 +214,15 @@ impl Dataset {
     /// # Errors
     /// A table without labels, a label that `map` does not know, or rows of several labels where a row of `map` has one.
     pub fn new(table: Table, map: &LabelMap) -> Result<Self> {
+        let answers = Self::answers(&table, map)?;
+        Ok(Self { path: table.path, texts: table.texts, pairs: table.pairs, answers, lines: table.lines })
+    }
+
+    /// The class ids of the labels of a table.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn answers(table: &Table, map: &LabelMap) -> Result<Answers> {
         if table.labels.len() != table.texts.len() {
             return Err(Error::file(
                 &table.path,
@@ -188,16 +230,16 @@ impl Dataset {
                 "Name it with --label-column NAME",
             ));
         }
-        let mut ids = Ids { table: &table, map, known: HashMap::new() };
+        let mut ids = Ids { table, map, known: HashMap::new() };
         let rows = 0..table.len();
-        let answers = match map.problem() {
-            ProblemType::SingleLabel if table.multi_label => return Err(several(&table)),
+        match map.problem() {
+            ProblemType::SingleLabel if table.multi_label => Err(several(table)),
             ProblemType::SingleLabel => {
-                Answers::One(rows.map(|row| ids.of(row, &table.labels[row])).collect::<Result<_>>()?)
+                let ids = rows.map(|row| ids.of(row, &table.labels[row])).collect::<Result<_>>();
+                Ok(Answers::One(ids?))
             }
-            ProblemType::MultiLabel => Answers::Several(rows.map(|row| ids.of_all(row)).collect::<Result<_>>()?),
-        };
-        Ok(Self { path: table.path, texts: table.texts, pairs: table.pairs, answers, lines: table.lines })
+            ProblemType::MultiLabel => Ok(Answers::Several(rows.map(|row| ids.of_all(row)).collect::<Result<_>>()?)),
+        }
     }
 
     /// Number of rows.

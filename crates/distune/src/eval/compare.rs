@@ -4,6 +4,7 @@
 use serde::Serialize;
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 
+use super::flips::flips;
 use super::interval::Method;
 use super::resample::Resamples;
 use super::verdict::{Evidence, Finding, verdict};
@@ -88,28 +89,6 @@ pub struct Changes {
     pub p_value: f64,
     /// The same, allowing for all the comparisons that were made (S. Holm, Scandinavian Journal of Statistics 6, 1979).
     pub p_adjusted: f64,
-}
-
-/// A row that two models judge differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Flip {
-    /// Only the second one is right.
-    Gained,
-    /// Only the first one is right.
-    Lost,
-    /// Both are wrong, each in its way.
-    BothWrong,
-}
-
-/// The rows that two models judge differently, and how.
-pub fn flips<'a>(truth: &'a Answers, a: &'a Answers, b: &'a Answers) -> impl Iterator<Item = (usize, Flip)> + 'a {
-    let changed = (0..truth.len()).filter(|&row| a.row(row) != b.row(row));
-    changed.map(|row| match truth.row(row) {
-        right if right == b.row(row) => (row, Flip::Gained),
-        right if right == a.row(row) => (row, Flip::Lost),
-        _ => (row, Flip::BothWrong),
-    })
 }
 
 /// The exact p-value of McNemar's test (Psychometrika 12, 1947), two-sided: how often at least so uneven a split of the rows of which
@@ -272,14 +251,6 @@ mod tests {
     }
 
     const QUICK: Bootstrap = Bootstrap { resamples: 1000, seed: 1 };
-
-    #[test]
-    fn rows_that_flip() {
-        let truth = Answers::One(vec![0, 0, 1, 1, 2, 2]);
-        let (a, b) = (Answers::One(vec![0, 1, 1, 0, 2, 0]), Answers::One(vec![0, 0, 0, 2, 2, 2]));
-        let found: Vec<_> = flips(&truth, &a, &b).collect();
-        assert_eq!(found, [(1, Flip::Gained), (2, Flip::Lost), (3, Flip::BothWrong), (5, Flip::Gained)]);
-    }
 
     /// 200 rows, 160 right in a; b gains 12 and loses 2.
     #[test]

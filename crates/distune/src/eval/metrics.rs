@@ -10,9 +10,6 @@ use super::interval::{Interval, Z_95, wilson};
 use crate::data::Answers;
 use crate::{Error, Result};
 
-/// Classes that [`table`] shows, at most.
-const SHOWN: usize = 30;
-
 /// How well one class is found. A division by zero gives 0, as in scikit-learn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassMetrics {
@@ -138,25 +135,6 @@ fn confusion(truth: &Answers, predicted: &Answers, classes: usize) -> Vec<Vec<us
     confusion
 }
 
-/// The classes as a plain-text table: a line of headings, then name, precision, recall, F1 and rows of each class; of more than
-/// thirty, those with most rows.
-pub fn table(metrics: &Metrics) -> String {
-    let mut classes: Vec<&ClassMetrics> = metrics.classes.iter().collect();
-    if classes.len() > SHOWN {
-        classes.sort_by_key(|class| std::cmp::Reverse(class.support));
-        classes.truncate(SHOWN);
-    }
-    let width = classes.iter().map(|class| class.label.chars().count()).max().unwrap_or(0).max("class".len());
-    let mut text = format!("{:width$}  precision  recall      f1    rows\n", "class");
-    for ClassMetrics { label, precision, recall, f1, support } in &classes {
-        text += &format!("{label:width$}  {precision:9.4}  {recall:6.4}  {f1:6.4}  {support:6}\n");
-    }
-    match metrics.classes.len() - classes.len() {
-        0 => text,
-        more => text + &format!("... and {more} classes with no more rows than these (--json has all)\n"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -239,15 +217,6 @@ mod tests {
         let id = message(&[0], &[2]);
         assert_eq!(id, "evaluation: class id: expected below 2, the number of classes, found 2");
         assert!(message(&[7], &[0]).ends_with("found 7"));
-    }
-
-    #[test]
-    fn the_table_is_aligned() {
-        let metrics = compare(&[0, 0, 0, 1], &[0, 0, 0, 0], &names(&["négatif", "b"])).unwrap();
-        let expected = "class    precision  recall      f1    rows\n\
-                        négatif     0.7500  1.0000  0.8571       3\n\
-                        b           0.0000  0.0000  0.0000       1\n";
-        assert_eq!(table(&metrics), expected);
     }
 
     #[test]

@@ -44,6 +44,33 @@ impl Predictions {
         Ok(Self { answers, probabilities: Some(probabilities.clone()) })
     }
 
+    /// The same under other class ids: `ids[id]` is the new one of each.
+    #[must_use]
+    pub fn with_ids(self, ids: &[u32]) -> Self {
+        if (0..).zip(ids).all(|(id, new)| id == *new) {
+            return self;
+        }
+        let new = |id: &u32| ids[*id as usize];
+        let answers = match &self.answers {
+            Answers::One(all) => Answers::One(all.iter().map(new).collect()),
+            Answers::Several(rows) => {
+                let row = |row: &Vec<u32>| {
+                    let mut row: Vec<u32> = row.iter().map(new).collect();
+                    row.sort_unstable();
+                    row
+                };
+                Answers::Several(rows.iter().map(row).collect())
+            }
+        };
+        let mut probabilities = self.probabilities;
+        let moved = |row: &mut [f64]| {
+            let old = row.to_vec();
+            ids.iter().zip(old).for_each(|(&id, p)| row[id as usize] = p);
+        };
+        probabilities.iter_mut().for_each(|all| all.chunks_exact_mut(ids.len()).for_each(moved));
+        Self { answers, probabilities }
+    }
+
     /// Appends a row by its probabilities.
     pub fn push(&mut self, probabilities: &[f64]) {
         self.answers.push(predicted(probabilities, self.answers.problem()));
@@ -70,6 +97,14 @@ impl Predictions {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn other_ids() {
+        let mut predictions = Predictions::none(ProblemType::SingleLabel);
+        predictions.push(&[0.5, 0.3, 0.2]);
+        let moved = predictions.with_ids(&[2, 0, 1]);
+        assert_eq!((moved.answers, moved.probabilities), (Answers::One(vec![2]), Some(vec![0.3, 0.2, 0.5])));
+    }
 
     #[test]
     fn thresholds_decide_anew() {

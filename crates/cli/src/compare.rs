@@ -1,0 +1,219 @@
+//! `distune compare`: which of several models, or files of predictions, is better on the same rows.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use distune::Error;
+use distune::eval::{
+    Bootstrap, Comparison, FlippedRow, Group, GroupReport, Interval, Metric, Pair, Predictions, compare, flips,
+    write_flips,
+};
+use serde_json::json;
+
+use crate::columns::ColumnArgs;
+use crate::judge::{Predictor, Rows};
+use crate::output::{line, thousands};
+use crate::{Common, sources};
+
+/// Rows that changed that are shown, at most.
+const SHOWN: usize = 10;
+/// Characters of a text that are shown, at most.
+const TEXT: usize = 60;
+/// The figures that the tables show, where they are told.
+const FIGURES: [Metric; 8] = [
+    Metric::Accuracy,
+    Metric::MicroF1,
+    Metric::MacroF1,
+    Metric::MatthewsCorrcoef,
+    Metric::RocAuc,
+    Metric::MacroRocAuc,
+    Metric::LogLoss,
+    Metric::ExpectedCalibrationError,
+];
+
+/// Tell which of several models is better on the same rows, and whether that is more than chance
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// The models; each but the first one is compared with the first one. A model's directory or name on the Hugging Face hub, or a
+    /// file of predictions for the rows (what predict --json prints, or .csv, .tsv or .parquet). Runs of one recipe with several
+    /// seeds count as one: A1,A2,A3, or a directory of run directories
+    #[arg(value_name = "MODEL", required = true, num_args = 2..)]
+    models: Vec<String>,
+    /// "reviews", a directory with splits, a file of any format that is read, "-" for one on standard input, or a name of the
+    /// Hugging Face hub
+    #[arg(long, short, default_value = sources::REVIEWS)]
+    data: String,
+    /// Split to use where there are several [default: test, else validation]
+    #[arg(long, value_parser = ["train", "validation", "dev", "test"])]
+    split: Option<String>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    /// Longest text in tokens [default: as in each model's training]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    /// What decides: any single number that eval --json tells [default: accuracy; micro_f1 with several labels a row]
+    #[arg(long, value_name = "NAME", value_parser = Metric::from_name)]
+    metric: Option<Metric>,
+    /// Write all rows that two models judge differently into this file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    flips: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &CompareArgs, common: &Common) -> anyhow::Result<()> {
+    let mut groups: Vec<(&str, Vec<Predictor>)> = Vec::new();
+    for name in &args.models {
+        let runs = runs(name)?.iter().map(|run| predictor(run, common)).collect::<distune::Result<_>>()?;
+        groups.push((name, runs));
+    }
+    let all: Vec<&Predictor> = groups.iter().flat_map(|(_, runs)| runs).collect();
+    let rows = Rows::read(&all, Some(&args.data), args.split.as_deref(), &args.columns, common)?;
+    let mut predicted: Vec<(&str, Vec<Predictions>)> = Vec::new();
+    for (name, runs) in &groups {
+        let predictions = runs.iter().map(|run| Ok(run.predictions(&rows, args.max_length, common)?.0));
+        predicted.push((name, predictions.collect::<anyhow::Result<_>>()?));
+    }
+    let groups: Vec<Group> =
+        predicted.iter().map(|(name, runs)| Group { name: (*name).to_owned(), runs: runs.iter().collect() }).collect();
+    let comparison = compare(&rows.truth, &groups, rows.labels.names(), args.metric, Bootstrap::default())?;
+    if let Some(path) = &args.flips {
+        write_flips(path, flipped(&rows, &groups))?;
+    }
+    let first: Vec<FlippedRow> = flipped(&rows, &groups).take(SHOWN).collect();
+    if common.json {
+        let mut object = json!(comparison);
+        object["data"] = json!(rows.path);
+        object["flips"] = json!(first);
+        return Ok(line(object)?);
+    }
+    show(&rows, &comparison, &first)
+}
+
+/// The runs that an argument names.
+fn runs(name: &str) -> distune::Result<Vec<String>> {
+    let path = Path::new(name);
+    if path.is_dir() && !path.join("config.json").exists() {
+        let entries = std::fs::read_dir(path).map_err(|error| Error::io(path, "list", &error))?;
+        let entries = entries.flatten().map(|entry| entry.path());
+        let mut runs: Vec<String> =
+            entries.filter(|run| run.join("config.json").exists()).map(|run| run.display().to_string()).collect();
+        runs.sort();
+        if runs.is_empty() {
+            let problem =
+                "is neither a model's directory nor one of run directories (no config.json in it or below it)";
+            return Err(Error::file(path, problem, "Name a directory that distune train wrote, or a file"));
+        }
+        return Ok(runs);
+    }
+    if path.exists() {
+        return Ok(vec![name.to_owned()]);
+    }
+    Ok(name.split(',').map(|run| run.trim().to_owned()).filter(|run| !run.is_empty()).collect())
+}
+
+/// A model, or a file of predictions.
+fn predictor(name: &str, common: &Common) -> distune::Result<Predictor> {
+    if Path::new(name).is_file() { Predictor::file(Path::new(name)) } else { Predictor::model(name, common) }
+}
+
+/// The rows that a single run judges otherwise than the first one, pair by pair.
+fn flipped<'a>(rows: &'a Rows, groups: &'a [Group]) -> impl Iterator<Item = FlippedRow<'a>> {
+    let single = |group: &'a Group| Some((group.name.as_str(), *group.runs.first()?)).filter(|_| group.runs.len() == 1);
+    let first = groups.first().and_then(single);
+    let pairs = groups[1..].iter().filter_map(move |group| Some((first?, single(group)?)));
+    let names = rows.labels.names();
+    let named = |ids: &[u32]| ids.iter().map(|&id| names[id as usize].as_str()).collect::<Vec<_>>();
+    pairs.flat_map(move |((a, of_a), (b, of_b))| {
+        flips(&rows.truth, &of_a.answers, &of_b.answers).filter_map(move |(row, flip)| {
+            let table = rows.table.as_ref()?;
+            Some(FlippedRow {
+                line: table.lines[row],
+                text: &table.texts[row],
+                pair: table.pairs.get(row).map(String::as_str),
+                truth: named(rows.truth.row(row)),
+                a,
+                a_predicts: named(of_a.answers.row(row)),
+                b,
+                b_predicts: named(of_b.answers.row(row)),
+                flip,
+            })
+        })
+    })
+}
+
+fn show(rows: &Rows, comparison: &Comparison, first: &[FlippedRow]) -> anyhow::Result<()> {
+    line(format!("{}: {} rows\n", rows.path.display(), thousands(comparison.rows)))?;
+    let several = comparison.groups.iter().any(|group| group.runs > 1);
+    let told = |metric: &&Metric| {
+        **metric == comparison.metric
+            || comparison.groups.iter().any(|group| group.figures.iter().any(|f| f.estimate.metric == **metric))
+    };
+    let mut metrics: Vec<Metric> = FIGURES.iter().filter(told).copied().collect();
+    if !metrics.contains(&comparison.metric) {
+        metrics.insert(0, comparison.metric);
+    }
+    for group in &comparison.groups {
+        line(figures(group, &metrics, several))?;
+    }
+    for pair in &comparison.pairs {
+        line(differences(pair, &metrics))?;
+        if let Some(changes) = pair.changes {
+            let both = match changes.both_wrong {
+                0 => String::new(),
+                rows => format!(", {} wrong in both and otherwise", thousands(rows)),
+            };
+            let (gained, lost) = (thousands(changes.gained), thousands(changes.lost));
+            line(format!("Rows that change: {gained} right in {} alone, {lost} in {} alone{both}.", pair.b, pair.a))?;
+        }
+        line(format!("{}\n", pair.verdict))?;
+    }
+    if !first.is_empty() {
+        line("The first rows that change (--flips FILE writes all):")?;
+    }
+    for row in first {
+        let predicted = |ids: &[&str]| if ids.is_empty() { "none".to_owned() } else { ids.join("|") };
+        let text: String = row.text.chars().take(TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let cut = if row.text.chars().count() > TEXT { "..." } else { "" };
+        line(format!(
+            "line {}: {} ({}: {}, {}: {})  {text}{cut}",
+            row.line,
+            predicted(&row.truth),
+            row.a,
+            predicted(&row.a_predicts),
+            row.b,
+            predicted(&row.b_predicts),
+        ))?;
+    }
+    Ok(())
+}
+
+/// A model's figures as a table.
+fn figures(group: &GroupReport, metrics: &[Metric], several: bool) -> String {
+    let spread = if several { "  spread" } else { "" };
+    let runs = if several { format!(" ({} runs)", group.runs) } else { String::new() };
+    let mut text = format!("{}{runs}\n{:24}   value{spread}  95 % interval\n", group.name, "");
+    for figure in metrics.iter().filter_map(|metric| group.figures.iter().find(|f| f.estimate.metric == *metric)) {
+        let spread = match (several, figure.spread) {
+            (false, _) => String::new(),
+            (true, None) => format!("{:>8}", "-"),
+            (true, Some(spread)) => format!("{spread:8.4}"),
+        };
+        let estimate = figure.estimate;
+        let interval = ends(estimate.interval, |x| format!("{x:.4}"));
+        text += &format!("{:24} {:7.4}{spread}  {interval}\n", estimate.metric.title(), estimate.value);
+    }
+    text
+}
+
+/// The differences of two models as a table.
+fn differences(pair: &Pair, metrics: &[Metric]) -> String {
+    let mut text = format!("{} less {}\n{:24}   value  95 % interval\n", pair.b, pair.a, "");
+    for difference in metrics.iter().filter_map(|metric| pair.differences.iter().find(|d| d.metric == *metric)) {
+        let interval = ends(difference.interval, |x| format!("{x:+.4}"));
+        text += &format!("{:24} {:+7.4}  {interval}\n", difference.metric.title(), difference.value);
+    }
+    text
+}
+
+fn ends(interval: Option<Interval>, number: impl Fn(f64) -> String) -> String {
+    interval.map_or("-".into(), |interval| format!("{} to {}", number(interval.low), number(interval.high)))
+}

@@ -1,0 +1,151 @@
+//! What is judged, a trained model or a file of predictions, and the labelled rows that it is judged on. Called by `eval` and
+//! `compare`.
+
+use std::path::{Path, PathBuf};
+
+use distune::data::{Answers, Columns, Dataset, Examples, LabelMap, Labels, PredictionFile, Table};
+use distune::engine::Engine;
+use distune::eval::{Predictions, predict};
+use distune::model::{Config, ModelFiles, ProblemType};
+use distune::{Error, Result};
+
+use crate::columns::ColumnArgs;
+use crate::output::{note, thousands};
+use crate::progress::Progress;
+use crate::sources::Classifier;
+use crate::{Common, sources, stop};
+
+/// What predicts.
+pub(crate) enum Predictor {
+    Model { name: String, files: ModelFiles, labels: LabelMap },
+    File(Box<PredictionFile>),
+}
+
+/// Rows with their true labels.
+pub(crate) struct Rows {
+    /// The file that they come from.
+    pub(crate) path: PathBuf,
+    /// The rows themselves, unless a file of predictions tells the truth too.
+    pub(crate) table: Option<Table>,
+    /// The classes.
+    pub(crate) labels: LabelMap,
+    /// The class ids of each row.
+    pub(crate) truth: Answers,
+}
+
+impl Predictor {
+    /// A model by its name.
+    pub(crate) fn model(name: &str, common: &Common) -> Result<Self> {
+        let files = sources::model(name, common)?;
+        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        Ok(Self::Model { name: name.to_owned(), files, labels: LabelMap::of_model(&config) })
+    }
+
+    /// A file of predictions.
+    pub(crate) fn file(path: &Path) -> Result<Self> {
+        Ok(Self::File(Box::new(PredictionFile::read(path)?)))
+    }
+
+    fn as_file(&self) -> Option<&PredictionFile> {
+        if let Self::File(file) = self { Some(file) } else { None }
+    }
+
+    /// The classes of a model.
+    fn model_labels(&self) -> Option<&LabelMap> {
+        if let Self::Model { labels, .. } = self { Some(labels) } else { None }
+    }
+
+    fn several_labels(&self) -> bool {
+        match self {
+            Self::Model { labels, .. } => labels.problem() == ProblemType::MultiLabel,
+            Self::File(file) => file.several_labels,
+        }
+    }
+
+    /// Predicts the rows; also the seconds that it took.
+    pub(crate) fn predictions(
+        &self,
+        rows: &Rows,
+        max_length: Option<usize>,
+        common: &Common,
+    ) -> anyhow::Result<(Predictions, f64)> {
+        let (name, files) = match (self, &rows.table) {
+            (Self::Model { name, files, .. }, Some(_)) => (name, files),
+            (Self::Model { name, .. }, None) => {
+                return Err(
+                    Error::file(Path::new(name), "there are no rows to predict", "Name them with --data").into()
+                );
+            }
+            (Self::File(file), table) => {
+                table.iter().try_for_each(|table| file.check_rows(table))?;
+                return Ok((file.predictions(&rows.labels)?, 0.0));
+            }
+        };
+        let mut classifier = Classifier::of(files, max_length, common)?;
+        let table = rows.table.clone().unwrap_or_default();
+        classifier.check_texts(&table.path, !table.pairs.is_empty())?;
+        let Classifier { engine, tokenizer, .. } = &mut classifier;
+        let own = LabelMap::of_model(engine.config());
+        let ids = rows
+            .labels
+            .ids_of(&own, &table)
+            .map_err(|problem| Error::file(Path::new(name), problem, "Compare models and files of the same classes"))?;
+        let examples = Examples::new(Dataset::new(table, &own)?, tokenizer, engine.config());
+        examples.sequences()?;
+        let (cut, limit) = (examples.lengths().truncated, tokenizer.max_length());
+        if cut > 0 {
+            let (cut, all) = (thousands(cut), thousands(examples.len()));
+            note(common, format!("{cut} of {all} texts are longer than {limit} tokens and were cut there"));
+        }
+        let mut judging = Judging(Progress::new(common, "rows"));
+        let start = std::time::Instant::now();
+        let predictions = predict(engine, &examples, &mut judging)?;
+        judging.0.finish();
+        Ok((predictions.with_ids(&ids), start.elapsed().as_secs_f64()))
+    }
+}
+
+impl Rows {
+    /// The rows of `data` for some predictors; without a name, those of a file of predictions that tells the truth too. The classes are
+    /// those of the first model, else of the first file with probabilities, else what occurs.
+    pub(crate) fn read(
+        predictors: &[&Predictor],
+        data: Option<&str>,
+        split: Option<&str>,
+        columns: &ColumnArgs,
+        common: &Common,
+    ) -> Result<Self> {
+        let model = predictors.iter().find_map(|predictor| predictor.model_labels());
+        let files: Vec<&PredictionFile> = predictors.iter().filter_map(|predictor| predictor.as_file()).collect();
+        let labels = |table: Option<&Table>| match model {
+            Some(labels) => Ok(labels.clone()),
+            None => LabelMap::of_predictions(&files, table),
+        };
+        let Some(data) = data else {
+            let Some(file) = files.first() else {
+                return Err(Error::file(Path::new("--data"), "names no rows", "Name a file or a directory of splits"));
+            };
+            let labels = labels(None)?;
+            return Ok(Self { path: file.path.clone(), table: None, truth: file.own_truth(&labels)?, labels });
+        };
+        let several_labels = predictors.iter().any(|predictor| predictor.several_labels());
+        let columns = Columns { several_labels, ..columns.resolve() };
+        let table = sources::table(data, split, &columns, Labels::Required, common)?;
+        let labels = labels(Some(&table))?;
+        let truth = Dataset::answers(&table, &labels)?;
+        Ok(Self { path: table.path.clone(), table: Some(table), labels, truth })
+    }
+}
+
+/// Shows how many rows have been judged.
+struct Judging(Progress);
+
+impl distune::train::Observer for Judging {
+    fn evaluating(&mut self, rows: usize, total_rows: usize) {
+        self.0.set(rows, total_rows, String::new);
+    }
+
+    fn stop_requested(&self) -> bool {
+        stop::requested()
+    }
+}

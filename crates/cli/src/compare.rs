@@ -19,16 +19,15 @@ use crate::{Common, sources};
 const SHOWN: usize = 10;
 /// Characters of a text that are shown, at most.
 const TEXT: usize = 60;
-/// The figures that the tables show, where they are told.
-const FIGURES: [Metric; 8] = [
+/// The figures that the tables show, where they are told, beside the one that decides.
+const FIGURES: [Metric; 7] = [
     Metric::Accuracy,
-    Metric::MicroF1,
     Metric::MacroF1,
     Metric::MatthewsCorrcoef,
     Metric::RocAuc,
     Metric::MacroRocAuc,
     Metric::LogLoss,
-    Metric::ExpectedCalibrationError,
+    Metric::BrierScoreLoss,
 ];
 
 /// Tell which of several models is better on the same rows, and whether that is more than chance
@@ -142,24 +141,15 @@ fn flipped<'a>(rows: &'a Rows, groups: &'a [Group]) -> impl Iterator<Item = Flip
 
 fn show(rows: &Rows, comparison: &Comparison, first: &[FlippedRow]) -> anyhow::Result<()> {
     line(format!("{}: {} rows\n", rows.path.display(), thousands(comparison.rows)))?;
-    let several = comparison.groups.iter().any(|group| group.runs > 1);
-    let told = |metric: &&Metric| {
-        **metric == comparison.metric
-            || comparison.groups.iter().any(|group| group.figures.iter().any(|f| f.estimate.metric == **metric))
-    };
-    let mut metrics: Vec<Metric> = FIGURES.iter().filter(told).copied().collect();
-    if !metrics.contains(&comparison.metric) {
-        metrics.insert(0, comparison.metric);
-    }
-    for group in &comparison.groups {
-        line(figures(group, &metrics, several))?;
-    }
+    let others = FIGURES.into_iter().filter(|metric| *metric != comparison.metric);
+    let metrics: Vec<Metric> = std::iter::once(comparison.metric).chain(others).collect();
+    line(models(comparison, &metrics))?;
     for pair in &comparison.pairs {
         line(differences(pair, &metrics))?;
         if let Some(changes) = pair.changes {
             let both = match changes.both_wrong {
                 0 => String::new(),
-                rows => format!(", {} wrong in both and otherwise", thousands(rows)),
+                rows => format!(", {} wrong in both but not alike", thousands(rows)),
             };
             let (gained, lost) = (thousands(changes.gained), thousands(changes.lost));
             line(format!("Rows that change: {gained} right in {} alone, {lost} in {} alone{both}.", pair.b, pair.a))?;
@@ -169,51 +159,69 @@ fn show(rows: &Rows, comparison: &Comparison, first: &[FlippedRow]) -> anyhow::R
     if !first.is_empty() {
         line("The first rows that change (--flips FILE writes all):")?;
     }
-    for row in first {
-        let predicted = |ids: &[&str]| if ids.is_empty() { "none".to_owned() } else { ids.join("|") };
-        let text: String = row.text.chars().take(TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let cut = if row.text.chars().count() > TEXT { "..." } else { "" };
-        line(format!(
-            "line {}: {} ({}: {}, {}: {})  {text}{cut}",
-            row.line,
-            predicted(&row.truth),
-            row.a,
-            predicted(&row.a_predicts),
-            row.b,
-            predicted(&row.b_predicts),
-        ))?;
-    }
+    first.iter().try_for_each(|row| line(flip(row)))?;
     Ok(())
 }
 
-/// A model's figures as a table.
-fn figures(group: &GroupReport, metrics: &[Metric], several: bool) -> String {
-    let spread = if several { "  spread" } else { "" };
-    let runs = if several { format!(" ({} runs)", group.runs) } else { String::new() };
-    let mut text = format!("{}{runs}\n{:24}   value{spread}  95 % interval\n", group.name, "");
-    for figure in metrics.iter().filter_map(|metric| group.figures.iter().find(|f| f.estimate.metric == *metric)) {
+/// The models as a table: what decides with its interval, and the other figures that some of them tell.
+fn models(comparison: &Comparison, metrics: &[Metric]) -> String {
+    let of = |group: &GroupReport, metric: Metric| {
+        group.figures.iter().find(|figure| figure.estimate.metric == metric).cloned()
+    };
+    let told = |metric: &&Metric| comparison.groups.iter().any(|group| of(group, **metric).is_some());
+    let others: Vec<Metric> = metrics[1..].iter().filter(told).copied().collect();
+    let several = comparison.groups.iter().any(|group| group.runs > 1);
+    let names = comparison.groups.iter().map(|group| group.name.chars().count());
+    let width = names.max().unwrap_or(0).max("model".len());
+    let (title, spread) = (comparison.metric.title(), if several { "  runs  spread" } else { "" });
+    let mut text = format!("{:width$}{spread}  {title:>8}  {:16}", "model", "95 % interval");
+    others.iter().for_each(|metric| text += &format!("  {:>8}", metric.title()));
+    for group in &comparison.groups {
+        let Some(figure) = of(group, comparison.metric) else { continue };
         let spread = match (several, figure.spread) {
             (false, _) => String::new(),
-            (true, None) => format!("{:>8}", "-"),
-            (true, Some(spread)) => format!("{spread:8.4}"),
+            (true, None) => format!("  {:4}  {:>6}", group.runs, "-"),
+            (true, Some(spread)) => format!("  {:4}  {spread:6.4}", group.runs),
         };
-        let estimate = figure.estimate;
-        let interval = ends(estimate.interval, |x| format!("{x:.4}"));
-        text += &format!("{:24} {:7.4}{spread}  {interval}\n", estimate.metric.title(), estimate.value);
+        let interval = ends(figure.estimate.interval, |x| format!("{x:.4}"));
+        let value = format!("{:>1$.4}", figure.estimate.value, title.len().max(8));
+        text += &format!("\n{:width$}{spread}  {value}  {interval:16}", group.name);
+        for metric in &others {
+            let value = of(group, *metric).map_or("-".into(), |figure| format!("{:.4}", figure.estimate.value));
+            text += &format!("  {value:>0$}", metric.title().len().max(8));
+        }
     }
-    text
+    text + "\n"
 }
 
 /// The differences of two models as a table.
 fn differences(pair: &Pair, metrics: &[Metric]) -> String {
-    let mut text = format!("{} less {}\n{:24}   value  95 % interval\n", pair.b, pair.a, "");
+    let head = format!("{} less {}", pair.b, pair.a);
+    let width = head.chars().count().max(24);
+    let mut text = format!("{head:width$}    value  95 % interval");
     for difference in metrics.iter().filter_map(|metric| pair.differences.iter().find(|d| d.metric == *metric)) {
         let interval = ends(difference.interval, |x| format!("{x:+.4}"));
-        text += &format!("{:24} {:+7.4}  {interval}\n", difference.metric.title(), difference.value);
+        text += &format!("\n{:width$}  {:+7.4}  {interval}", difference.metric.title(), difference.value);
     }
     text
 }
 
 fn ends(interval: Option<Interval>, number: impl Fn(f64) -> String) -> String {
     interval.map_or("-".into(), |interval| format!("{} to {}", number(interval.low), number(interval.high)))
+}
+
+/// A row that changes: its line, what it is, what both say, and the beginning of its text.
+fn flip(row: &FlippedRow) -> String {
+    let labels = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join("|") };
+    let text: String = row.text.chars().take(TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let cut = if row.text.chars().count() > TEXT { "..." } else { "" };
+    format!(
+        "line {}: {} ({}: {}, {}: {})  {text}{cut}",
+        row.line,
+        labels(&row.truth),
+        row.a,
+        labels(&row.a_predicts),
+        row.b,
+        labels(&row.b_predicts),
+    )
 }

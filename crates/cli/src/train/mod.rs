@@ -1,5 +1,6 @@
 //! `distune train`: from named model and data to a run directory, with a report.
 
+mod helped;
 pub(crate) mod lora;
 mod recipe;
 mod report;
@@ -9,9 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use distune::data::Examples;
 use distune::engine::{Cpu, Engine};
-use distune::eval::evaluate;
 use distune::run::Run;
 use distune::tensorboard::EventFile;
 use distune::train::{
@@ -20,6 +19,7 @@ use distune::train::{
 use distune::unfinished::{UnfinishedRun, shell_quoted};
 use distune::{Error, Result};
 
+use self::helped::Judged;
 pub(crate) use self::report::cache_line;
 use self::report::{Report, Watcher, adapters, show_parts};
 pub(crate) use self::start::{Rows, SettingArgs, Start, check_thawed, open_model, read_rows};
@@ -118,9 +118,10 @@ fn train(
     check_thawed(&settings, &config)?;
     let splits = read_rows(&settings, common)?;
     let start = Start::new(&mut settings, files, &config, splits, common)?;
-    let Start { model, tokenizer, max_length, rows, .. } = start;
+    let Start { model, new_head, tokenizer, max_length, rows } = start;
     let Rows { train, validation, test, test_name } = &rows;
     let recipe = &settings.recipe;
+    let head_is_trained = !new_head && recipe.reinit_blocks == 0;
 
     note(common, format!("Linear layers in {}, {} threads.", precision, rayon::current_num_threads()));
     let mut model = recipe.adapt(model)?;
@@ -145,7 +146,8 @@ fn train(
     let mut storage = Storage { directory: run.path().to_owned(), cache, checkpoints: None };
     let mut watcher = Watcher::new(common, max_length, EventFile::new(run.path()));
     run.write_settings(&settings)?;
-    let at_the_end = test.as_ref().map_or(0, Examples::len);
+    let judged = Judged { test: test.as_ref(), validation };
+    let at_the_end = judged.rows(head_is_trained);
     let recipe = &mut settings.recipe;
     if let Some(fitted) = fit_to_time(&mut engine, train, validation, at_the_end, recipe, &storage, &mut watcher)? {
         watcher.fitted(&fitted);
@@ -154,6 +156,7 @@ fn train(
     let recipe = &settings.recipe;
     let origin = Origin::new(engine.model(), precision, &tokenizer, &rows.parts(), recipe);
     storage.checkpoints = Some(Checkpoints { directory: run.path().to_owned(), origin });
+    let judged_before = judged.before(head_is_trained, &mut engine, &mut watcher)?;
     let outcome = distune::train::train(&mut engine, train, validation, recipe, &storage, &mut watcher)?;
     let after = frozen_hash(&engine.model().weights, &thawed);
     if before != after {
@@ -165,8 +168,8 @@ fn train(
         watcher.progress.note("The adapters have become part of the weights.");
     }
     let saved = merged.as_mut().unwrap_or(&mut engine);
-    let test = test.as_ref().map(|test| evaluate(saved, test, &mut watcher)).transpose();
-    let test = test.map_err(|error| save_finished(error, &mut engine, &outcome, recipe, &storage))?;
+    let ended = judged.after(&judged_before, saved, &mut watcher);
+    let (test, helped) = ended.map_err(|error| save_finished(error, &mut engine, &outcome, recipe, &storage))?;
     watcher.finish();
 
     let model = merged.unwrap_or(engine).into_model();
@@ -185,7 +188,7 @@ fn train(
         _ => "\"your text\"".to_owned(),
     };
     let output = run.target().to_owned();
-    Ok(Report { output, outcome, test_name, test, frozen: frozen.then_some(before), next })
+    Ok(Report { output, outcome, test_name, test, helped, frozen: frozen.then_some(before), next })
 }
 
 /// `runs/NAME-1`, or the first number that is free.

@@ -14,6 +14,7 @@ use distune::train::{
 };
 use serde_json::{Value, json};
 
+use super::helped::Helped;
 use crate::output::{line, note, score, thousands};
 use crate::progress::Progress;
 use crate::{Common, stop};
@@ -198,6 +199,8 @@ pub(super) struct Report {
     pub(super) outcome: Outcome,
     pub(super) test_name: &'static str,
     pub(super) test: Option<Evaluation>,
+    /// Whether it helped, where that could be asked.
+    pub(super) helped: Option<Helped>,
     /// SHA-256 of the frozen tensors, where there are some.
     pub(super) frozen: Option<String>,
     /// What `predict` takes after its model.
@@ -207,8 +210,9 @@ pub(super) struct Report {
 impl Report {
     /// Prints it.
     pub(super) fn show(&self, common: &Common) -> anyhow::Result<()> {
-        let Self { output, outcome, test_name, test, frozen, next } = self;
-        Ok(report(common, output, outcome, (test_name, test.as_ref()), frozen.as_ref(), next)?)
+        let Self { output, outcome, test_name, test, helped, frozen, next } = self;
+        let judged = (*test_name, test.as_ref(), helped.as_ref());
+        Ok(report(common, output, outcome, judged, frozen.as_ref(), next)?)
     }
 }
 
@@ -217,7 +221,7 @@ fn report(
     common: &Common,
     output: &Path,
     outcome: &Outcome,
-    (test_name, test): (&str, Option<&Evaluation>),
+    (test_name, test, helped): (&str, Option<&Evaluation>, Option<&Helped>),
     frozen: Option<&String>,
     next: &str,
 ) -> std::io::Result<()> {
@@ -235,6 +239,9 @@ fn report(
             "frozen_sha256": frozen,
             "cache": outcome.cache,
         });
+        if let Some(helped) = helped {
+            result["comparison"] = json!(helped.pair);
+        }
         for (key, _, evaluation) in judged {
             for (name, value) in evaluation_results(key, evaluation) {
                 result[name] = value;
@@ -255,6 +262,9 @@ fn report(
     for (_, name, evaluation) in judged {
         line(format!("\n{name}: {}, loss {:.4}", score(&evaluation.metrics), evaluation.loss))?;
         line(table(&evaluation.metrics).trim_end())?;
+    }
+    if let Some(helped) = helped {
+        line(format!("\n{}", helped.sentence()))?;
     }
     line(format!("\nSaved to {}. Next: distune predict --model {} {next}", output.display(), output.display()))
 }

@@ -17,6 +17,7 @@
 //! - `lora.rs`: low-rank adapters
 //! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
+//! - `compare.rs`: `compare`, `eval` of files of predictions, whether a training helped
 //! - `check.rs`: `data check`
 //! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
@@ -28,6 +29,7 @@
 mod bench;
 mod check;
 mod checkpoints;
+mod compare;
 mod controls;
 mod data_convert;
 mod errors_data;

@@ -28,10 +28,22 @@ pub struct Evaluation {
 /// # Errors
 /// [`Error::Interrupted`] when the observer asks to stop.
 pub fn evaluate(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn Observer) -> Result<Evaluation> {
+    Ok(evaluate_with(engine, examples, observer)?.0)
+}
+
+/// As [`evaluate`], and the predictions.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_with(
+    engine: &mut dyn Engine,
+    examples: &Examples,
+    observer: &mut dyn Observer,
+) -> Result<(Evaluation, Predictions)> {
     let start = std::time::Instant::now();
     let predictions = predict(engine, examples, observer)?;
     let evaluation = Evaluation::new(examples.answers(), &predictions, &engine.config().labels)?;
-    Ok(Evaluation { seconds: start.elapsed().as_secs_f64(), ..evaluation })
+    Ok((Evaluation { seconds: start.elapsed().as_secs_f64(), ..evaluation }, predictions))
 }
 
 /// Predicts every row.

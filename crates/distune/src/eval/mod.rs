@@ -22,7 +22,7 @@ mod table;
 mod verdict;
 
 pub use compare::{Changes, Comparison, Group, GroupFigure, GroupReport, Pair, compare, mcnemar};
-pub use evaluate::{Evaluation, evaluate, predict};
+pub use evaluate::{Evaluation, evaluate, evaluate_with, predict};
 pub use flips::{Flip, FlippedRow, flips, write_flips};
 pub use interval::{Interval, Z_95, wilson};
 pub use metric::Metric;

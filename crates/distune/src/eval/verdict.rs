@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::compare::Changes;
 use super::{Estimate, Metric};
+use crate::data::audit::thousands;
 
 /// What is called chance above this p-value, or where the 95 % interval of a difference holds 0.
 const SIGNIFICANT: f64 = 0.05;
@@ -52,7 +53,7 @@ pub(super) fn verdict([a, b]: [&str; 2], evidence: &Evidence) -> (Finding, Strin
     let proof = match evidence.changes {
         Some(changes) => {
             let net = changes.gained.abs_diff(changes.lost);
-            format!("({} of {}); {}", rows(net), evidence.rows, p_value(&changes))
+            format!("({} of {}); {}", rows(net), thousands(evidence.rows), p_value(&changes))
         }
         None => {
             let runs = match evidence.runs {
@@ -82,14 +83,14 @@ fn equal([a, b]: [&str; 2], metric: Metric) -> String {
 /// How models of the same figure differ all the same.
 fn told_apart(evidence: &Evidence) -> String {
     match evidence.changes {
-        Some(Changes { gained: 0, .. }) => format!(" and are right on the same of {} rows", evidence.rows),
-        Some(changes) => format!(": each alone is right on {} of {}", rows(changes.gained), evidence.rows),
+        Some(Changes { gained: 0, .. }) => format!(" and are right on the same of {} rows", thousands(evidence.rows)),
+        Some(changes) => format!(": each alone is right on {} of {}", rows(changes.gained), thousands(evidence.rows)),
         None => format!(" on {}", rows(evidence.rows)),
     }
 }
 
 fn rows(count: usize) -> String {
-    if count == 1 { "1 row".into() } else { format!("{count} rows") }
+    if count == 1 { "1 row".into() } else { format!("{} rows", thousands(count)) }
 }
 
 fn runs(count: usize) -> String {
@@ -104,9 +105,10 @@ fn p_value(changes: &Changes) -> String {
         p if p < 0.1 => format!("= {p:.3}"),
         p => format!("= {p:.2}"),
     };
-    match changes.p_adjusted == changes.p_value {
-        true => format!("p {}", one(changes.p_value)),
-        false => format!("p {}, with all comparisons counted p {}", one(changes.p_value), one(changes.p_adjusted)),
+    let [plain, adjusted] = [changes.p_value, changes.p_adjusted].map(one);
+    match plain == adjusted {
+        true => format!("p {plain}"),
+        false => format!("p {plain}, with all comparisons counted p {adjusted}"),
     }
 }
 
@@ -155,11 +157,11 @@ mod tests {
         assert_eq!(said(1, 0, 4), "B is better by 25.0 points (1 row of 4); p = 1.00: this is within chance.");
         assert_eq!(
             said(40, 90, 1000),
-            "A is better by 5.0 points (50 rows of 1000); p < 0.0001: this is more than chance."
+            "A is better by 5.0 points (50 rows of 1,000); p < 0.0001: this is more than chance."
         );
         assert_eq!(
             said(9, 7, 67_349),
-            "B is better by 0.003 points (2 rows of 67349); p = 0.80: this is within chance."
+            "B is better by 0.003 points (2 rows of 67,349); p = 0.80: this is within chance."
         );
         assert_eq!(said(7, 7, 100), "A and B have the same accuracy: each alone is right on 7 rows of 100.");
         assert_eq!(said(0, 0, 100), "A and B have the same accuracy and are right on the same of 100 rows.");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use distune::eval::{Bootstrap, Finding, Group, Metric, compare, estimates};
+use distune::eval::{Bootstrap, Finding, Group, Metric, ProbabilityMetrics, compare, estimates};
 
 #[path = "support/simulation.rs"]
 #[allow(unreachable_pub, dead_code)]
@@ -64,4 +64,19 @@ fn intervals_of_differences_and_verdicts() {
     let percent = 100.0 * alarms as f64 / SIMULATIONS as f64;
     // McNemar's exact test keeps below its 5 %, and far below of few rows
     assert!((0.5..=5.5).contains(&percent), "{percent} % false alarms");
+}
+
+/// The calibration error of a perfectly calibrated model stays below what is told for chance in about 95 of 100 cases.
+#[test]
+fn calibration_error_by_chance() {
+    let below = (1..=2000).filter(|&seed| {
+        let (answers, predictions) = Scenario::ALL[1].draw(ROWS, 1, seed);
+        let figures = ProbabilityMetrics::new(&answers, &predictions[0], &names()).unwrap().unwrap();
+        let error = figures.value(Metric::ExpectedCalibrationError).unwrap();
+        assert!(error > 0.0);
+        error < figures.expected_calibration_error_chance
+    });
+    let percent = below.count() as f64 / 20.0;
+    // the error is a sum of a few half-normal parts, not quite normal itself
+    assert!((92.5..=97.5).contains(&percent), "{percent} %");
 }

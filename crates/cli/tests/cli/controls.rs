@@ -119,12 +119,17 @@ fn the_metric_selects() {
         ("accuracy", "accuracy", 1.0),
         ("micro_f1", "accuracy", 1.0),
         ("macro_f1", "macro_f1", 1.0),
+        ("f1_macro", "macro_f1", 1.0),
+        ("eval_matthews_correlation", "matthews_corrcoef", 1.0),
+        ("roc_auc_score", "roc_auc", 1.0),
+        ("brier_score_loss", "brier_score_loss", -1.0),
     ] {
         let all = events(&sandbox, &format!("--epochs 5 --learning-rate 0.01 --metric-for-best-model {metric}"));
         let score = |e: &Value| {
-            sign * if key == "loss" { e["validation"][key].clone() } else { e["validation"]["metrics"][key].clone() }
-                .as_f64()
-                .unwrap()
+            let judged = &e["validation"];
+            let value =
+                [judged, &judged["metrics"], &judged["probabilities"]].into_iter().find_map(|of| of[key].as_f64());
+            sign * value.unwrap()
         };
         let evaluations = of_kind(&all, "evaluation");
         let highest = evaluations.iter().map(|e| score(e)).fold(f64::NEG_INFINITY, f64::max);
@@ -136,5 +141,9 @@ fn the_metric_selects() {
     }
     let ran = sandbox.distune("train --metric-for-best-model f2").output().unwrap();
     assert_eq!(ran.status.code(), Some(2));
-    assert_says(&String::from_utf8(ran.stderr).unwrap(), &["expected loss, accuracy, micro_f1, macro_f1"]);
+    assert_says(&String::from_utf8(ran.stderr).unwrap(), &["expected loss, accuracy, balanced_accuracy, "]);
+    let message = sandbox.fails("train --model model --data data --metric-for-best-model roc_auc_ovr");
+    let expected = "metric_for_best_model: expected with 2 classes and one label a row one of loss, accuracy, balanced_accuracy, \
+                    precision, recall, f1, ";
+    assert_says(&message, &[expected, "found macro_roc_auc"]);
 }

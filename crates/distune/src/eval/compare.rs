@@ -257,7 +257,7 @@ mod tests {
     fn two_models() {
         let truth = Answers::One(vec![0; 200]);
         let a: Vec<u32> = (0..200).map(|row| u32::from(row >= 160)).collect();
-        let b: Vec<u32> = (0..200).map(|row| u32::from(row < 2 || row >= 172)).collect();
+        let b: Vec<u32> = (0..200).map(|row| u32::from(!(2..172).contains(&row))).collect();
         let (a, b) = (predictions(&a), predictions(&b));
         let group = |name: &str, run| Group { name: name.into(), runs: vec![run] };
         let comparison = compare(&truth, &[group("A", &a), group("B", &b)], &names(), None, QUICK).unwrap();

@@ -1,13 +1,13 @@
 //! Confidence intervals: Wilson's of a proportion, and the bootstrap's of everything else. Called by `metrics` and `resample`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 /// The normal quantile of a two-sided 95 % interval.
 pub const Z_95: f64 = 1.959963984540054;
 
 /// A confidence interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Lower end.
     pub low: f64,

@@ -28,7 +28,7 @@ pub use interval::{Interval, Z_95, wilson};
 pub use metric::Metric;
 pub use metrics::{ClassMetrics, Metrics};
 pub use predictions::Predictions;
-pub use probabilities::{Calibration, ClassRanking, ProbabilityMetrics};
+pub use probabilities::{ClassRanking, ProbabilityMetrics};
 pub use resample::{Bootstrap, Estimate, estimates};
 pub use table::{summary, table};
 pub use verdict::Finding;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ranking::{Areas, Ranking};
 use super::{Metric, Predictions};
@@ -18,7 +18,7 @@ const BINS: usize = 15;
 const Z_95_ONE_SIDED: f64 = 1.6448536269514722;
 
 /// How well the probabilities of a class tell its rows from the others.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassRanking {
     /// The class's name.
     pub label: String,
@@ -29,14 +29,23 @@ pub struct ClassRanking {
 }
 
 /// Probabilities compared with the truth.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbabilityMetrics {
-    /// The single numbers that are told for these rows and are defined: log loss and Brier score as scikit-learn's functions, with
-    /// several labels a row their means over the labels; ROC-AUC and average precision, of the second of two classes, or
-    /// the means over the classes, each against the others; and the calibration error ([`Calibration`]).
+    /// The single numbers that are told for these rows and are defined.
+    ///
+    /// - Log loss and Brier score as scikit-learn's functions; with several labels a row their means over the labels.
+    /// - ROC-AUC and average precision: of the second of two classes, or the means over the classes, each against the others.
+    /// - The expected calibration error: the sum over 15 bins of equal width, the b-th one holding the decisions whose probability
+    ///   is in `((b - 1)/15, b/15]`, of `|B_b| / n * |mean probability in B_b - share of B_b that is true|`. With one label a row, a
+    ///   decision is a row, and its probability that of the most probable class (C. Guo et al., On calibration of modern neural
+    ///   networks, ICML 2017); with several, it is a row and a label (M. P. Naeini et al., Obtaining well calibrated probabilities
+    ///   using Bayesian binning, AAAI 2015).
     #[serde(flatten)]
     pub values: BTreeMap<Metric, f64>,
-    /// [`Calibration::chance`].
+    /// What the calibration error of about 95 in 100 perfectly calibrated models with these probabilities would stay below: it is
+    /// not 0 either, because a bin's share varies by chance. With `v_b` the sum of `p (1 - p)` in a bin, its deviation is about
+    /// normal with variance `v_b`, so the sum of their amounts has the mean `sum sqrt(2 v_b / pi)` and the variance
+    /// `sum v_b (1 - 2/pi)`.
     pub expected_calibration_error_chance: f64,
     /// `[C]` one entry for each class, in the order of the ids.
     pub class_rankings: Vec<ClassRanking>,
@@ -80,22 +89,10 @@ impl ProbabilityMetrics {
     }
 }
 
-/// How far probabilities are from the shares that come true.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Calibration {
-    /// The expected calibration error: the sum over 15 bins of equal width, the b-th one holding the decisions whose probability
-    /// is in `((b - 1)/15, b/15]`, of
-    /// `|B_b| / n * |mean probability in B_b - share of B_b that is true|`.
-    ///
-    /// With one label a row, a decision is a row, and its probability that of the most probable class (C. Guo et al., On
-    /// calibration of modern neural networks, ICML 2017); with several, it is a row and a label (M. P. Naeini et al., Obtaining
-    /// well calibrated probabilities using Bayesian binning, AAAI 2015).
-    pub error: f64,
-    /// What about 95 of 100 perfectly calibrated models with these probabilities would stay below: their error is not 0
-    /// either, because a bin's share varies by chance. With `v_b` the sum of `p (1 - p)` in a bin, its deviation is about
-    /// normal with variance `v_b`, so the sum of their amounts has the mean `sum sqrt(2 v_b / pi)` and the variance
-    /// `sum v_b (1 - 2/pi)`.
-    pub chance: f64,
+/// How far probabilities are from the shares that come true, and how far by chance alone.
+struct Calibration {
+    error: f64,
+    chance: f64,
 }
 
 impl Calibration {
@@ -189,15 +186,14 @@ pub(super) fn area_metrics(two: bool) -> &'static [Metric] {
 /// defined; a class without rows does not count in the means by rows.
 pub(super) fn area_values(areas: &[Areas], two: bool) -> Vec<f64> {
     let total: f64 = areas.iter().map(|areas| areas.positives).sum();
-    let mean = |of: fn(&Areas) -> f64| areas.iter().map(of).sum::<f64>() / areas.len() as f64;
-    let weighted = |of: fn(&Areas) -> f64| {
+    let mean = |of: &dyn Fn(&Areas) -> f64| areas.iter().map(of).sum::<f64>() / areas.len() as f64;
+    let weighted = |of: &dyn Fn(&Areas) -> f64| {
         let there = areas.iter().filter(|areas| areas.positives > 0.0);
         there.map(|areas| areas.positives * of(areas)).sum::<f64>() / total
     };
-    let (auc, precision): (fn(&Areas) -> f64, fn(&Areas) -> f64) = (|a| a.roc_auc, |a| a.average_precision);
-    let mut values = vec![mean(auc), mean(precision)];
+    let mut values = vec![mean(&|of| of.roc_auc), mean(&|of| of.average_precision)];
     if !two {
-        values.extend([weighted(auc), weighted(precision)]);
+        values.extend([weighted(&|of| of.roc_auc), weighted(&|of| of.average_precision)]);
     }
     values
 }

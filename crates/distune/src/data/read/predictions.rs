@@ -479,3 +479,65 @@ impl<'de> Visitor<'de> for Probabilities<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use ::parquet::data_type::{ByteArrayType, DoubleType};
+    use ::parquet::file::properties::WriterProperties;
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// Writes three rows: texts, and columns of probabilities in the order of the schema.
+    fn write_parquet(path: &Path, schema: &str, columns: [[f64; 3]; 2]) {
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let file = std::fs::File::create(path).unwrap();
+        let mut writer = SerializedFileWriter::new(file, schema, Arc::new(WriterProperties::new())).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut texts = group.next_column().unwrap().unwrap();
+        let values = ["one", "two", "three"].map(|text| text.into());
+        texts.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        texts.close().unwrap();
+        for column in columns {
+            let mut to = group.next_column().unwrap().unwrap();
+            to.typed::<DoubleType>().write_batch(&column, None, None).unwrap();
+            to.close().unwrap();
+        }
+        group.close().unwrap();
+        writer.close().unwrap();
+    }
+
+    #[test]
+    fn probabilities_of_parquet() {
+        let directory = tempfile::tempdir().unwrap();
+        let [flat, nested] = ["flat.parquet", "nested.parquet"].map(|name| directory.path().join(name));
+        let columns = [[0.75, 0.5, 0.0], [0.25, 0.5, 1.0]];
+        let doubles = "required double probability_no; required double probability_yes;";
+        write_parquet(&flat, &format!("message m {{ required binary text (UTF8); {doubles} }}"), columns);
+        let group = "required group probabilities { required double no; required double yes; }";
+        write_parquet(&nested, &format!("message m {{ required binary text (UTF8); {group} }}"), columns);
+        let flat = PredictionFile::read(&flat).unwrap();
+        assert_eq!((flat.names.clone(), flat.classes, flat.len()), (vec!["no".to_owned(), "yes".to_owned()], 2, 3));
+        assert_eq!(flat.probabilities, [0.75, 0.25, 0.5, 0.5, 0.0, 1.0]);
+        assert_eq!((flat.texts.join(" "), &flat.predicted), ("one two three".to_owned(), &None));
+        let nested = PredictionFile::read(&nested).unwrap();
+        assert_eq!(PredictionFile { path: flat.path.clone(), ..nested }, flat);
+    }
+
+    #[test]
+    fn a_bad_probability_is_told_with_its_row() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bad.parquet");
+        let schema = "message m { required binary text (UTF8); required double probability_no; required double probability_yes; }";
+        write_parquet(&path, schema, [[0.5, f64::NAN, 0.5], [0.5; 3]]);
+        let message = PredictionFile::read(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("line 2: the probability of \"no\" is NaN, expected a number from 0 to 1"),
+            "{message}"
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Sweeps: which trials come, what of them is kept, what they say together.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use distune::sweep::{End, Figures, Finished, Record, Summary, Sweep, SweepDirectory, Trial, picture};
@@ -35,9 +36,10 @@ fn right(correct: usize) -> End {
         micro_f1: accuracy,
         macro_f1: accuracy,
         loss: 1.0 - accuracy,
+        others: BTreeMap::new(),
     };
     End::Done(Box::new(Finished {
-        validation: figures,
+        validation: figures.clone(),
         test: Some(figures),
         test_split: "test".to_owned(),
         best_epoch: 1.0,

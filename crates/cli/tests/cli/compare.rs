@@ -18,24 +18,6 @@ fn json_of(sandbox: &Sandbox, arguments: &str) -> Value {
     serde_json::from_str(&sandbox.succeeds(&format!("{arguments} --json")).stdout).unwrap()
 }
 
-/// Equal but for the last digits of numbers, which are rounded when they are read.
-#[track_caller]
-fn assert_near(a: &Value, b: &Value) {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            let [a, b] = [a, b].map(|number| number.as_f64().unwrap());
-            assert!((a - b).abs() <= 1e-12 * (1.0 + a.abs()), "{a} is not {b}");
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).for_each(|(a, b)| assert_near(a, b))
-        }
-        (Value::Object(a), Value::Object(b)) if a.len() == b.len() => {
-            a.iter().for_each(|(key, a)| assert_near(a, &b[key]))
-        }
-        (a, b) => assert_eq!(a, b),
-    }
-}
-
 /// Six rows of three classes as `rows.csv`, and predictions for them as `FORMAT` with the column names that it has.
 fn rows(sandbox: &Sandbox) {
     sandbox.write("rows.csv", "text,label\none,a\ntwo,b\nthree,c\nfour,a\nfive,b\nsix,c\n");
@@ -49,7 +31,7 @@ fn two_models_and_their_predictions() {
     let of_models = json_of(&sandbox, "compare classifier other --data data");
     let of_file = json_of(&sandbox, "compare classifier other.jsonl --data data");
     assert_eq!((&of_models["rows"], &of_models["metric"]), (&json!(16), &json!("accuracy")));
-    assert_near(&of_models["pairs"][0]["differences"], &of_file["pairs"][0]["differences"]);
+    assert_eq!(of_models["pairs"][0]["differences"], of_file["pairs"][0]["differences"]);
     assert_eq!(of_models["groups"][0], of_file["groups"][0]);
     // a model's figures are those that eval tells
     for model in ["classifier", "other"] {
@@ -67,7 +49,7 @@ fn two_models_and_their_predictions() {
     let model = json_of(&sandbox, "eval --model other --data data");
     for (key, value) in eval.as_object().unwrap() {
         if key != "predictions" {
-            assert_near(value, &model[key]);
+            assert_eq!(value, &model[key], "{key}");
         }
     }
     let told = sandbox.succeeds("compare classifier other.jsonl --data data").stdout;

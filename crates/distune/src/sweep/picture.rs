@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::table::name_of;
+use super::table::{in_percent, name_of};
 use super::{Accuracies, Finished, Range, SettingSummary, Summary, Sweep, TestRows, Values, value_text};
 use crate::train::Metric;
 
@@ -101,13 +101,13 @@ impl<'a> Series<'a> {
 fn scores<'a>(sweep: &Sweep, summary: &Summary<'a>) -> (String, Vec<Series<'a>>) {
     if !summary.metric_is_accuracy() {
         let metric = summary.metric;
-        let scale = if metric == Metric::Loss { 1.0 } else { 100.0 };
+        let scale = if in_percent(metric) { 100.0 } else { 1.0 };
         let point = |setting: &SettingSummary| {
             let seeds = setting.finished().map(|f| scale * f.validation.of(metric)).collect();
             Some(Point { mean: scale * setting.score()?, interval: None, seeds })
         };
         let validation = Series::new("validation", VALIDATION, summary, 0, point);
-        return (name_of(metric).to_owned(), vec![validation]);
+        return (name_of(metric), vec![validation]);
     }
     let point = |accuracies: Accuracies, seeds: Vec<f64>| Point {
         mean: 100.0 * accuracies.mean,
@@ -123,11 +123,11 @@ fn scores<'a>(sweep: &Sweep, summary: &Summary<'a>) -> (String, Vec<Series<'a>>)
     if all {
         let name = if summary.test_name() == Some("dev") { "dev" } else { "test" };
         series.push(Series::new(name, TEST, summary, aside, |setting| {
-            let seeds = setting.finished().filter_map(|f| Some(100.0 * f.test?.accuracy)).collect();
+            let seeds = setting.finished().filter_map(|f| Some(100.0 * f.test.as_ref()?.accuracy)).collect();
             Some(point(setting.test(TestRows::All)?, seeds))
         }));
     }
-    (name_of(Metric::Accuracy).to_owned(), series)
+    (name_of(Metric::Accuracy), series)
 }
 
 /// Where the settings lie from left to right.

@@ -1,5 +1,7 @@
 //! What a trial found: a line of `results.jsonl`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -59,7 +61,7 @@ pub struct Finished {
 }
 
 /// What rows say about a model.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Rows judged.
     pub rows: usize,
@@ -77,6 +79,9 @@ pub struct Figures {
     pub macro_f1: f64,
     /// Mean loss.
     pub loss: f64,
+    /// The other single numbers that are defined.
+    #[serde(flatten)]
+    pub others: BTreeMap<Metric, f64>,
 }
 
 impl From<&Evaluation> for Figures {
@@ -91,25 +96,35 @@ impl From<&Evaluation> for Figures {
             micro_f1: metrics.micro_f1,
             macro_f1: metrics.macro_f1,
             loss: evaluation.loss,
+            others: metrics
+                .others
+                .iter()
+                .chain(&evaluation.probabilities.values)
+                .map(|(&m, &value)| (m, value))
+                .collect(),
         }
     }
 }
 
 impl Figures {
-    /// The value of a metric.
+    /// The value of a metric; not a number where it is not defined.
     pub fn of(&self, metric: Metric) -> f64 {
         match metric {
             Metric::Loss => self.loss,
             Metric::Accuracy => self.accuracy,
             Metric::MicroF1 => self.micro_f1,
             Metric::MacroF1 => self.macro_f1,
+            other => self.others.get(&other).copied().unwrap_or(f64::NAN),
         }
     }
 
     /// The same, turned where higher is better: lower is better here.
     pub(super) fn cost(&self, metric: Metric) -> f64 {
-        let value = self.of(metric);
-        if metric == Metric::Loss { value } else { -value }
+        match self.of(metric) {
+            value if value.is_nan() => f64::INFINITY,
+            value if metric.greater_is_better() => -value,
+            value => value,
+        }
     }
 }
 

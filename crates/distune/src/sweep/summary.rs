@@ -108,14 +108,14 @@ impl<'a> SettingSummary<'a> {
 
     /// Accuracy on the validation rows.
     pub fn validation(&self) -> Option<Accuracies> {
-        Accuracies::of(self.finished().map(|finished| finished.validation))
+        Accuracies::of(self.finished().map(|finished| &finished.validation))
     }
 
     /// Accuracy on the test rows: of all trials, or of the one that validation prefers.
     pub fn test(&self, whose: TestRows) -> Option<Accuracies> {
         match whose {
-            TestRows::All => Accuracies::of(self.finished().filter_map(|finished| finished.test)),
-            TestRows::Best => Accuracies::of(self.best_trial()?.finished()?.test.into_iter()),
+            TestRows::All => Accuracies::of(self.finished().filter_map(|finished| finished.test.as_ref())),
+            TestRows::Best => Accuracies::of(self.best_trial()?.finished()?.test.iter()),
         }
     }
 
@@ -155,8 +155,8 @@ impl Rank {
 
 impl Accuracies {
     /// Those of these figures, if there are some.
-    fn of(figures: impl Iterator<Item = Figures>) -> Option<Self> {
-        let figures: Vec<Figures> = figures.collect();
+    fn of<'a>(figures: impl Iterator<Item = &'a Figures>) -> Option<Self> {
+        let figures: Vec<&Figures> = figures.collect();
         let (n, rows) = (figures.len() as f64, figures.first()?.rows);
         let accuracies = || figures.iter().map(|f| f.accuracy);
         let correct = figures.iter().map(|f| f.correct).sum::<usize>() as f64 / n;

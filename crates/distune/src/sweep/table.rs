@@ -133,7 +133,7 @@ impl Summary<'_> {
                 TestRows::All => "They chose nothing; each trial was judged on them once",
                 TestRows::Best => "They chose nothing; the best setting's are shown",
             };
-            notes.push(format!("{name}: {} rows. {whose}.", rows(|f| f.test.map(|test| test.rows))));
+            notes.push(format!("{name}: {} rows. {whose}.", rows(|f| f.test.as_ref().map(|test| test.rows))));
         }
         if self.best.is_some() {
             notes.push("In brackets: the 95 % interval of an accuracy on so many rows (Wilson).".to_owned());
@@ -212,19 +212,19 @@ fn accuracy_columns<'a>(
 }
 
 /// What a metric is called in a table.
-pub(super) fn name_of(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Loss => "loss",
-        Metric::Accuracy => "accuracy, %",
-        Metric::MicroF1 => "micro F1, %",
-        Metric::MacroF1 => "macro F1, %",
-    }
+pub(super) fn name_of(metric: Metric) -> String {
+    format!("{}{}", metric.title(), if in_percent(metric) { ", %" } else { "" })
+}
+
+/// Whether a metric is told in percent.
+pub(super) fn in_percent(metric: Metric) -> bool {
+    matches!(metric, Metric::Accuracy | Metric::MicroF1 | Metric::MacroF1)
 }
 
 fn score_text(score: Option<f64>, metric: Metric) -> String {
-    match metric {
-        Metric::Loss => number(score, 4),
-        _ => number(score.map(|score| 100.0 * score), 2),
+    match in_percent(metric) {
+        false => number(score, 4),
+        true => number(score.map(|score| 100.0 * score), 2),
     }
 }
 

@@ -241,8 +241,9 @@ fn keep_weights(engine: &mut dyn Engine, storage: &Storage) -> Result<File> {
 
 /// With a learning rate that falls on plateaus, what an evaluation means for it.
 fn look_for_plateau(plateau: &mut Plateau, judged: &Evaluation, recipe: &Recipe) {
-    if recipe.lr_scheduler_type == Scheduler::ReduceLrOnPlateau {
-        plateau.look(recipe.metric_for_best_model.of(judged), recipe);
+    let value = recipe.metric_for_best_model.of(judged);
+    if let Some(value) = value.filter(|_| recipe.lr_scheduler_type == Scheduler::ReduceLrOnPlateau) {
+        plateau.look(value, recipe);
     }
 }
 
@@ -271,6 +272,7 @@ impl<'a> Training<'a, '_> {
     fn new(engine: &mut dyn Engine, train: &'a Examples, recipe: &'a Recipe, storage: &'a Storage) -> Result<Self> {
         recipe.check()?;
         let thawed = recipe.thawed(engine.model().weights.table())?;
+        recipe.metric_for_best_model.check(engine.config())?;
         let mut options = recipe.step_options();
         if recipe.gradual_unfreezing {
             options.stages = stages(&thawed, recipe.steps_per_epoch(train.len()));

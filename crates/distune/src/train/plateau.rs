@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::train::{Metric, Recipe};
+use crate::train::Recipe;
 
 /// By what part of the best value the metric must improve to count, as PyTorch's default.
 const THRESHOLD: f64 = 1e-4;
@@ -35,9 +35,9 @@ impl Plateau {
     /// Looks at the value of `metric_for_best_model` after an evaluation: after more than `lr_patience` of them without progress,
     /// the learning rate is multiplied by `lr_factor`.
     pub fn look(&mut self, value: f64, recipe: &Recipe) {
-        let better = |best: f64| match recipe.metric_for_best_model {
-            Metric::Loss => value < best * (1.0 - THRESHOLD),
-            _ => value > best * (1.0 + THRESHOLD),
+        let better = |best: f64| match recipe.metric_for_best_model.greater_is_better() {
+            false => value < best * (1.0 - THRESHOLD),
+            true => value > best * (1.0 + THRESHOLD),
         };
         if self.best.is_none_or(better) {
             (self.best, self.waited) = (Some(value), 0);
@@ -58,7 +58,7 @@ impl Plateau {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::train::Scheduler;
+    use crate::train::{Metric, Scheduler};
 
     /// PyTorch 2.15; `python -c`
     /// ```text

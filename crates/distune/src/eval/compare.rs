@@ -116,7 +116,13 @@ pub fn compare(
         return Err(too_few(1));
     }
     let several = truth.problem() == ProblemType::MultiLabel;
-    let metric = metric.unwrap_or(if several { Metric::MicroF1 } else { Metric::Accuracy });
+    let metric = match metric {
+        // the loss of a model is its log loss
+        Some(Metric::Loss) => Metric::LogLoss,
+        Some(metric) => metric,
+        None if several => Metric::MicroF1,
+        None => Metric::Accuracy,
+    };
     let reports: Vec<GroupReport> =
         groups.iter().map(|group| report(truth, group, names, bootstrap)).collect::<Result<_>>()?;
     if let Some(report) = reports.iter().find(|report| report.figures.iter().all(|f| f.estimate.metric != metric)) {

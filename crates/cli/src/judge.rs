@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use distune::data::{Answers, Columns, Dataset, Examples, LabelMap, Labels, PredictionFile, Table};
 use distune::engine::Engine;
 use distune::eval::{Predictions, predict};
-use distune::model::{Config, ModelFiles, ProblemType};
+use distune::model::{Config, Model, ModelFiles, ProblemType};
 use distune::{Error, Result};
 
 use crate::columns::ColumnArgs;
@@ -34,9 +34,10 @@ pub(crate) struct Rows {
 }
 
 impl Predictor {
-    /// A model by its name.
+    /// A model by its name. What its files lack is told before any rows are read.
     pub(crate) fn model(name: &str, common: &Common) -> Result<Self> {
         let files = sources::model(name, common)?;
+        Model::check(&files)?;
         let config = Config::from_json(&files.file("config.json"), &files.config)?;
         Ok(Self::Model { name: name.to_owned(), files, labels: LabelMap::of_model(&config) })
     }

@@ -21,6 +21,20 @@ impl Model {
     /// [`Error::Value`] for the config; [`Error::File`] for an unreadable checkpoint; [`Error::Tensor`] for a tensor that
     /// is missing, of another shape or dtype than the config says, or not finite.
     pub fn load(files: &ModelFiles) -> Result<Self> {
+        Self::read(files, Self::classifier(files)?, Group::Head)
+    }
+
+    /// Checks all that [`Self::load`] checks but the numbers, which are not read.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn check(files: &ModelFiles) -> Result<()> {
+        let config = Self::classifier(files)?;
+        tensors(&Checkpoint::open(files)?, &config, &Table::new(&config), Group::Head).map(drop)
+    }
+
+    /// The config of a classifier as it was trained.
+    fn classifier(files: &ModelFiles) -> Result<Config> {
         let config = Config::from_json(&files.file("config.json"), &files.config)?;
         if config.architecture != Architecture::DistilBert {
             let problem = "a BERT encoder, and a head of BERT's (pooler and classifier) is of another form than DistilBERT's: \
@@ -31,7 +45,7 @@ impl Model {
                 "Fine-tune it first, with distune train, which gives it one",
             ));
         }
-        Self::read(files, config, Group::Head)
+        Ok(config)
     }
 
     /// Loads the encoder alone: the head's weights are zeros.
@@ -110,16 +124,9 @@ impl Model {
     fn read(files: &ModelFiles, mut config: Config, last: Group) -> Result<Self> {
         let checkpoint = Checkpoint::open(files)?;
         let table = Arc::new(Table::new(&config));
-        let specs: Vec<&Tensor> = table.tensors().iter().filter(|t| t.group <= last).collect();
-        // All shapes are checked before the config's sizes are believed and memory is asked for.
-        let find = |spec: &&Tensor| find(&checkpoint, config.architecture, spec, &spec.shape);
-        let found = specs.iter().map(find).collect::<Result<Vec<_>>>()?;
-        if found.iter().map(|(stored, _)| stored.bytes()).sum::<usize>() > checkpoint.bytes {
-            let problem = "has more numbers in its tensors than in the file: they overlap";
-            return Err(Error::file(&checkpoint.path, problem, "The checkpoint is damaged: download it again"));
-        }
+        let tensors = tensors(&checkpoint, &config, &table, last)?;
         let mut weights = Parameters::zeros(&table, Group::Embeddings);
-        for (spec, (stored, name)) in specs.iter().zip(&found) {
+        for (spec, stored, name) in &tensors {
             read(weights.tensor_mut(spec), stored, name)?;
         }
         if let Architecture::Bert { token_types } = config.architecture {
@@ -128,6 +135,27 @@ impl Model {
         }
         Ok(Self { config, weights })
     }
+}
+
+/// The tensors of the groups up to and including `last`, each with what the checkpoint has of it and its name there. All shapes are checked
+/// before the config's sizes are believed and memory is asked for.
+fn tensors<'a, 'b, 'c>(
+    checkpoint: &'b Checkpoint<'a>,
+    config: &Config,
+    table: &'c Table,
+    last: Group,
+) -> Result<Vec<(&'c Tensor, &'b Stored<'a>, String)>> {
+    let wanted = table.tensors().iter().filter(|tensor| tensor.group <= last);
+    let found = wanted.map(|tensor| {
+        let (stored, name) = find(checkpoint, config.architecture, tensor, &tensor.shape)?;
+        Ok((tensor, stored, name))
+    });
+    let found = found.collect::<Result<Vec<_>>>()?;
+    if found.iter().map(|(_, stored, _)| stored.bytes()).sum::<usize>() > checkpoint.bytes {
+        let problem = "has more numbers in its tensors than in the file: they overlap";
+        return Err(Error::file(&checkpoint.path, problem, "The checkpoint is damaged: download it again"));
+    }
+    Ok(found)
 }
 
 /// Adds BERT's first token type, that of every token of a single text, to every position.

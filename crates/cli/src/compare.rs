@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use distune::Error;
+use distune::baselines::Baseline;
+use distune::data::{Columns, Dataset, Table};
 use distune::eval::{
     Bootstrap, Comparison, FlippedRow, Group, GroupReport, Interval, Metric, Pair, Predictions, compare, flips,
-    write_flips,
+    group_report, write_flips,
 };
+use distune::model::ProblemType;
 use serde_json::json;
 
 use crate::columns::ColumnArgs;
 use crate::judge::{Predictor, Rows};
-use crate::output::{line, thousands};
+use crate::output::{line, note, thousands};
 use crate::{Common, sources};
 
 /// Rows that changed that are shown, at most.
@@ -53,6 +56,10 @@ pub(crate) struct CompareArgs {
     /// What decides: any single number that eval --json tells [default: accuracy; micro_f1 with several labels a row]
     #[arg(long, value_name = "NAME", value_parser = Metric::from_name)]
     metric: Option<Metric>,
+    /// Leave out the baselines (majority class, and TF-IDF with logistic regression), which are trained on the train split where the data
+    /// have one
+    #[arg(long)]
+    no_baselines: bool,
     /// Write all rows that two models judge differently into this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     flips: Option<PathBuf>,
@@ -74,6 +81,7 @@ pub(crate) fn run(args: &CompareArgs, common: &Common) -> anyhow::Result<()> {
     let groups: Vec<Group> =
         predicted.iter().map(|(name, runs)| Group { name: (*name).to_owned(), runs: runs.iter().collect() }).collect();
     let comparison = compare(&rows.truth, &groups, rows.labels.names(), args.metric, Bootstrap::default())?;
+    let baselines = if args.no_baselines { Vec::new() } else { baselines(args, &rows, common) };
     if let Some(path) = &args.flips {
         write_flips(path, flipped(&rows, &groups))?;
     }
@@ -82,9 +90,41 @@ pub(crate) fn run(args: &CompareArgs, common: &Common) -> anyhow::Result<()> {
         let mut object = json!(comparison);
         object["data"] = json!(rows.path);
         object["flips"] = json!(first);
+        object["baselines"] = json!(baselines);
         return Ok(line(object)?);
     }
-    show(&rows, &comparison, &first)
+    show(&rows, &comparison, &baselines, &first)
+}
+
+/// The figures of the baselines; none without a train split, or with one that cannot be used, which is said.
+fn baselines(args: &CompareArgs, rows: &Rows, common: &Common) -> Vec<GroupReport> {
+    match trained_baselines(args, rows, common) {
+        Ok(reports) => reports,
+        Err(error) => {
+            note(common, format!("No baselines: {error}"));
+            Vec::new()
+        }
+    }
+}
+
+fn trained_baselines(args: &CompareArgs, rows: &Rows, common: &Common) -> distune::Result<Vec<GroupReport>> {
+    let Some(judged) = rows.table.as_ref().filter(|_| args.split.as_deref() != Some("train")) else {
+        return Ok(Vec::new());
+    };
+    let several_labels = rows.labels.problem() == ProblemType::MultiLabel;
+    let columns = Columns { several_labels, ..args.columns.resolve() };
+    let Some(train) = sources::train_table(&args.data, &columns, common)? else { return Ok(Vec::new()) };
+    let dataset = |table: Table| Dataset::new(table, &rows.labels);
+    let names = rows.labels.names();
+    let mut reports = Vec::new();
+    for Baseline { name, predictions, note: left_out, .. } in
+        distune::baselines::baselines(&dataset(train)?, &dataset(judged.clone())?, names)?
+    {
+        left_out.iter().for_each(|text| note(common, format!("{name}: {text}")));
+        let group = Group { name: name.to_owned(), runs: vec![&predictions] };
+        reports.push(group_report(&rows.truth, &group, names, Bootstrap::default())?);
+    }
+    Ok(reports)
 }
 
 /// The runs that an argument names.
@@ -139,11 +179,11 @@ fn flipped<'a>(rows: &'a Rows, groups: &'a [Group]) -> impl Iterator<Item = Flip
     })
 }
 
-fn show(rows: &Rows, comparison: &Comparison, first: &[FlippedRow]) -> anyhow::Result<()> {
+fn show(rows: &Rows, comparison: &Comparison, baselines: &[GroupReport], first: &[FlippedRow]) -> anyhow::Result<()> {
     line(format!("{}: {} rows\n", rows.path.display(), thousands(comparison.rows)))?;
     let others = FIGURES.into_iter().filter(|metric| *metric != comparison.metric);
     let metrics: Vec<Metric> = std::iter::once(comparison.metric).chain(others).collect();
-    line(models(comparison, &metrics))?;
+    line(models(comparison, baselines, &metrics))?;
     for pair in &comparison.pairs {
         line(differences(pair, &metrics))?;
         if let Some(changes) = pair.changes {
@@ -163,20 +203,21 @@ fn show(rows: &Rows, comparison: &Comparison, first: &[FlippedRow]) -> anyhow::R
     Ok(())
 }
 
-/// The models as a table: what decides with its interval, and the other figures that some of them tell.
-fn models(comparison: &Comparison, metrics: &[Metric]) -> String {
+/// The baselines and the models as a table: what decides with its interval, and the other figures that some of them tell.
+fn models(comparison: &Comparison, baselines: &[GroupReport], metrics: &[Metric]) -> String {
+    let groups = || baselines.iter().chain(&comparison.groups);
     let of = |group: &GroupReport, metric: Metric| {
         group.figures.iter().find(|figure| figure.estimate.metric == metric).cloned()
     };
-    let told = |metric: &&Metric| comparison.groups.iter().any(|group| of(group, **metric).is_some());
+    let told = |metric: &&Metric| groups().any(|group| of(group, **metric).is_some());
     let others: Vec<Metric> = metrics[1..].iter().filter(told).copied().collect();
     let several = comparison.groups.iter().any(|group| group.runs > 1);
-    let names = comparison.groups.iter().map(|group| group.name.chars().count());
+    let names = groups().map(|group| group.name.chars().count());
     let width = names.max().unwrap_or(0).max("model".len());
     let (title, spread) = (comparison.metric.title(), if several { "  runs  spread" } else { "" });
     let mut text = format!("{:width$}{spread}  {title:>8}  {:16}", "model", "95 % interval");
     others.iter().for_each(|metric| text += &format!("  {:>8}", metric.title()));
-    for group in &comparison.groups {
+    for group in groups() {
         let Some(figure) = of(group, comparison.metric) else { continue };
         let spread = match (several, figure.spread) {
             (false, _) => String::new(),

@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use distune::data::LabelMap;
-use distune::eval::{Bootstrap, Estimate, Evaluation, Metrics, ProbabilityMetrics, estimates, summary, table};
+use distune::eval::{
+    Answered, BINS, Bootstrap, Estimate, Evaluation, Metrics, ProbabilityMetrics, abstention, answered, estimates,
+    reliability, summary, table,
+};
 use distune::run::{evaluation_results, figures};
-use distune::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use crate::columns::ColumnArgs;
+use crate::decide::DecisionArgs;
 use crate::judge::{Predictor, Rows};
-use crate::output::{line, score};
+use crate::output::{line, score, thousands};
 use crate::{Common, sources};
 
 /// Judge a trained model, or a file of predictions, on labelled rows
@@ -36,10 +38,8 @@ pub(crate) struct EvalArgs {
     /// Longest text in tokens [default: as in training]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
-    /// With several labels a row, the probability from which on a row has a label: of all labels, or of one of them; may be given
-    /// several times [default: 0.5]
-    #[arg(long, value_name = "[LABEL=]X")]
-    threshold: Vec<String>,
+    #[command(flatten)]
+    decision: DecisionArgs,
 }
 
 pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
@@ -51,10 +51,9 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         }
     };
     let rows = Rows::read(&[&predictor], data, args.split.as_deref(), &args.columns, common)?;
-    let (mut predictions, seconds) = predictor.predictions(&rows, args.max_length, common)?;
-    if !args.threshold.is_empty() {
-        predictions = predictions.with_thresholds(&thresholds(&args.threshold, &rows.labels)?)?;
-    }
+    let decision = args.decision.resolve(predictor.model_files(), &rows.labels)?;
+    let (predictions, seconds) = predictor.predictions(&rows, args.max_length, common)?;
+    let predictions = decision.apply(predictions)?;
     let names = rows.labels.names();
     let metrics = Metrics::new(&rows.truth, &predictions.answers, names)?;
     let probabilities = ProbabilityMetrics::new(&rows.truth, &predictions, names)?;
@@ -63,12 +62,19 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         (Some(_), Some(_)) => Some(Evaluation { seconds, ..Evaluation::new(&rows.truth, &predictions, names)? }),
         _ => None,
     };
+    let abstain = |p| answered(&rows.truth, &predictions, names, p);
+    let answered = decision.abstain_below.map(abstain).transpose()?;
     if common.json {
         let mut results = match &evaluation {
             Some(evaluation) => evaluation_results("eval", evaluation),
             None => figures("eval", &metrics, probabilities.as_ref()),
         };
         results.extend(ends(&estimates));
+        results.insert("eval_reliability".into(), json!(reliability(&rows.truth, &predictions, names, BINS)?));
+        results.insert("eval_abstention".into(), json!(abstention(&rows.truth, &predictions, names)?));
+        if let Some(answered) = answered {
+            results.insert("eval_answered".into(), json!(answered));
+        }
         match &args.predictions {
             Some(file) => results.insert("predictions".into(), json!(file)),
             None => results.insert("model".into(), json!(args.model)),
@@ -78,8 +84,27 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     }
     let loss = evaluation.map(|evaluation| format!(", loss {:.4}", evaluation.loss)).unwrap_or_default();
     line(format!("{}: {}{loss}", rows.path.display(), score(&metrics)))?;
+    if let Some(answered) = answered {
+        line(answered_line(&answered))?;
+    }
     line(summary(&estimates, probabilities.map(|figures| figures.expected_calibration_error_chance)))?;
     Ok(line(table(&metrics).trim_end())?)
+}
+
+/// What becomes of the rows when those that are not sure are left out.
+fn answered_line(answered: &Answered) -> String {
+    let Answered { rows, answered, coverage, correct, accuracy, interval } = answered;
+    let of = format!("answered {} of {} rows ({:.1} %)", thousands(*answered), thousands(*rows), 100.0 * coverage);
+    match accuracy {
+        None => of,
+        Some(accuracy) => format!(
+            "{of}, of these {} right: {:.2} % (95 % interval {:.1} to {:.1})",
+            thousands(*correct),
+            100.0 * accuracy,
+            100.0 * interval.low,
+            100.0 * interval.high
+        ),
+    }
 }
 
 /// The ends of the intervals under the names of their figures.
@@ -89,23 +114,4 @@ fn ends(estimates: &[Estimate]) -> Map<String, Value> {
         Some([(format!("eval_{name}_low"), json!(interval.low)), (format!("eval_{name}_high"), json!(interval.high))])
     };
     estimates.iter().filter_map(both).flatten().collect()
-}
-
-/// The threshold of each label, from what `--threshold` says.
-fn thresholds(said: &[String], labels: &LabelMap) -> Result<Vec<f64>> {
-    let mut thresholds = vec![0.5; labels.len()];
-    for said in said {
-        let (label, number) = said.rsplit_once('=').map_or((None, said.as_str()), |(label, x)| (Some(label), x));
-        let wrong = |expected: String| Error::value("command line", "--threshold", expected, said);
-        let number = number.parse().ok().filter(|x| (0.0..=1.0).contains(x));
-        let number: f64 = number.ok_or_else(|| wrong("a number from 0 to 1, as 0.4 or LABEL=0.4".into()))?;
-        match label {
-            None => thresholds.fill(number),
-            Some(label) => {
-                let id = labels.id(label).ok_or_else(|| wrong(format!("one of {}", labels.names().join(", "))))?;
-                thresholds[id as usize] = number;
-            }
-        }
-    }
-    Ok(thresholds)
 }

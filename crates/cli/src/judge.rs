@@ -1,5 +1,5 @@
-//! What is judged, a trained model or a file of predictions, and the labelled rows that it is judged on. Called by `eval` and
-//! `compare`.
+//! What is judged, a trained model or a file of predictions, and the labelled rows that it is judged on. Called by `eval`,
+//! `compare` and `calibrate`.
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,11 @@ impl Predictor {
     /// A file of predictions.
     pub(crate) fn file(path: &Path) -> Result<Self> {
         Ok(Self::File(Box::new(PredictionFile::read(path)?)))
+    }
+
+    /// The files of a model.
+    pub(crate) fn model_files(&self) -> Option<&ModelFiles> {
+        if let Self::Model { files, .. } = self { Some(files) } else { None }
     }
 
     fn as_file(&self) -> Option<&PredictionFile> {

@@ -4,10 +4,12 @@
 //! line, 130 interrupted.
 
 mod bench;
+mod calibrate;
 mod columns;
 mod compare;
 mod convert;
 mod data;
+mod decide;
 mod eval;
 mod hub;
 mod info;
@@ -94,6 +96,7 @@ enum Command {
     Sweep(Box<sweep::SweepArgs>),
     Eval(eval::EvalArgs),
     Compare(compare::CompareArgs),
+    Calibrate(calibrate::CalibrateArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
     /// Check, convert, split and sample data
@@ -123,6 +126,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Sweep(args) => sweep::run(args, &cli.common),
         Command::Eval(args) => eval::run(args, &cli.common),
         Command::Compare(args) => compare::run(args, &cli.common),
+        Command::Calibrate(args) => calibrate::run(args, &cli.common),
         Command::Predict(args) => predict::run(args, &cli.common),
         Command::Bench(args) => bench::run(args, &cli.common),
         Command::Data(command) => data::run(command, &cli.common),

@@ -5,14 +5,16 @@ use std::path::Path;
 
 use clap::Args;
 use distune::Error;
-use distune::data::{Labels, Table, check_ids};
+use distune::data::{LabelMap, Labels, Table, check_ids};
 use distune::engine::{Cpu, Engine};
+use distune::eval::{Predictions, confidences};
 use distune::model::{Config, ProblemType};
-use distune::predict::{logits, predicted, probabilities};
+use distune::predict::{logits, probabilities};
 use distune::tokenize::{Encoded, Tokenizer};
 use serde_json::{Map, json};
 
 use crate::columns::ColumnArgs;
+use crate::decide::{Decision, DecisionArgs};
 use crate::output::note;
 use crate::progress::Progress;
 use crate::sources::Classifier;
@@ -44,29 +46,34 @@ pub(crate) struct PredictArgs {
     /// Longest text in tokens [default: as in training]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
+    #[command(flatten)]
+    decision: DecisionArgs,
     /// With --json, print the logits too
     #[arg(long, requires = "json")]
     logits: bool,
 }
 
 pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
-    let mut classifier = Classifier::load(&args.model, args.max_length, common)?;
+    let files = sources::model(&args.model, common)?;
+    let mut classifier = Classifier::of(&files, args.max_length, common)?;
+    let decision = args.decision.resolve(Some(&files), &LabelMap::of_model(classifier.engine.config()))?;
     let format = match (common.json, args.logits) {
         (false, _) => Format::Text,
         (true, logits) => Format::Json { logits },
     };
+    let output = Output { format, decision: &decision };
     if let Some(data) = &args.data {
         // labels are not needed, whatever they are
         let columns = args.columns.resolve();
         let table = sources::table(data, args.split.as_deref(), &columns, Labels::Ignored, common)?;
         classifier.check_texts(&table.path, !table.pairs.is_empty())?;
-        return predict_rows(&mut classifier.engine, &classifier.tokenizer, &table, format, common);
+        return predict_rows(&mut classifier.engine, &classifier.tokenizer, &table, output, common);
     }
     let from = if args.texts.is_empty() { "standard input" } else { "the arguments" };
     classifier.check_texts(Path::new(from), false)?;
     let Classifier { engine, tokenizer, .. } = &mut classifier;
     if !args.texts.is_empty() {
-        return predict(engine, tokenizer, &args.texts, &[], Source::Arguments, format);
+        return predict(engine, tokenizer, &args.texts, &[], Source::Arguments, output);
     }
     let terminal = stdin().is_terminal();
     if terminal {
@@ -92,7 +99,7 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
         }
         stop::waiting(false);
         // what came before the bad line is answered all the same
-        predict(engine, tokenizer, &texts, &[], Source::Lines { first }, format)?;
+        predict(engine, tokenizer, &texts, &[], Source::Lines { first }, output)?;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -108,7 +115,7 @@ fn predict_rows(
     engine: &mut Cpu,
     tokenizer: &Tokenizer,
     table: &Table,
-    format: Format,
+    output: Output,
     common: &Common,
 ) -> anyhow::Result<()> {
     // a bar between the lines on a terminal would be in their way
@@ -117,7 +124,7 @@ fn predict_rows(
         let rows = first..table.len().min(first + AT_ONCE);
         let pairs = if table.pairs.is_empty() { &[] } else { &table.pairs[rows.clone()] };
         let source = Source::Rows { path: &table.path, lines: &table.lines[rows.clone()] };
-        predict(engine, tokenizer, &table.texts[rows.clone()], pairs, source, format)?;
+        predict(engine, tokenizer, &table.texts[rows.clone()], pairs, source, output)?;
         if let Some(progress) = &mut progress {
             progress.set(rows.end, table.len(), String::new);
         }
@@ -186,7 +193,13 @@ impl Source<'_> {
     }
 }
 
-/// How a prediction is printed.
+/// What is made of a prediction, and how it is printed.
+#[derive(Clone, Copy)]
+struct Output<'a> {
+    format: Format,
+    decision: &'a Decision,
+}
+
 #[derive(Clone, Copy)]
 enum Format {
     Text,
@@ -200,7 +213,7 @@ fn predict(
     texts: &[String],
     pairs: &[String],
     source: Source,
-    format: Format,
+    output: Output,
 ) -> anyhow::Result<()> {
     let empty = texts.iter().position(|text| text.trim().is_empty());
     let good = &texts[..empty.unwrap_or(texts.len())];
@@ -220,7 +233,8 @@ fn predict(
                 let hint = "The weights overflow on this text: the model is damaged, or its training diverged";
                 return Err(source.error(done, "a logit of the model is not a number", hint).into());
             }
-            writeln!(out, "{}", line([Some(&texts[done]), pairs.get(done)], &config, row, truncated[done], format))?;
+            let texts = [Some(&texts[done]), pairs.get(done)];
+            writeln!(out, "{}", line(texts, &config, row, truncated[done], output)?)?;
             done += 1;
         }
         if stop::requested() {
@@ -233,11 +247,23 @@ fn predict(
 }
 
 /// One prediction as a line of output.
-fn line(texts: [Option<&String>; 2], config: &Config, logits: &[f32], truncated: bool, format: Format) -> String {
+fn line(
+    texts: [Option<&String>; 2],
+    config: &Config,
+    logits: &[f32],
+    truncated: bool,
+    output: Output,
+) -> distune::Result<String> {
     let (problem, labels) = (config.problem_type, &config.labels);
-    let probabilities = probabilities(logits, problem);
-    let chosen: Vec<&str> = predicted(&probabilities, problem).iter().map(|&id| labels[id as usize].as_str()).collect();
-    let Format::Json { logits: with_logits } = format else {
+    let mut prediction = Predictions::none(problem);
+    prediction.push(&probabilities(logits, problem));
+    let prediction = output.decision.apply(prediction)?;
+    let confidence = confidences(&prediction, labels.len()).into_iter().flatten().next();
+    let abstained = output.decision.abstain_below.map(|least| confidence.is_some_and(|p| p < least));
+    let chosen = prediction.answers.row(0).iter().map(|&id| labels[id as usize].as_str());
+    let chosen: Vec<&str> = chosen.filter(|_| abstained != Some(true)).collect();
+    let probabilities = prediction.probabilities.unwrap_or_default();
+    let Format::Json { logits: with_logits } = output.format else {
         let mut classes: Vec<usize> = (0..labels.len()).collect();
         if classes.len() > CLASSES_SHOWN {
             classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
@@ -247,7 +273,7 @@ fn line(texts: [Option<&String>; 2], config: &Config, logits: &[f32], truncated:
         // a text of several lines is printed as one
         let texts = texts.into_iter().flatten().map(|text| text.replace(['\t', '\n', '\r'], " "));
         let fields = [chosen.join("|")].into_iter().chain(named).chain(texts);
-        return fields.collect::<Vec<_>>().join("\t");
+        return Ok(fields.collect::<Vec<_>>().join("\t"));
     };
     let named: Map<_, _> = labels.iter().cloned().zip(probabilities.iter().map(|p| json!(p))).collect();
     let mut object = json!({"text": texts[0]});
@@ -258,10 +284,13 @@ fn line(texts: [Option<&String>; 2], config: &Config, logits: &[f32], truncated:
         ProblemType::SingleLabel => object["label"] = json!(chosen.first()),
         ProblemType::MultiLabel => object["labels"] = json!(chosen),
     }
+    if let Some(abstained) = abstained {
+        object["abstained"] = json!(abstained);
+    }
     object["probabilities"] = json!(named);
     object["truncated"] = json!(truncated);
     if with_logits {
         object["logits"] = json!(logits);
     }
-    object.to_string()
+    Ok(object.to_string())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use distune::data::audit::{Part, read_parts};
 use distune::data::{
-    Columns, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_split, read_splits,
+    Columns, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_split, read_splits, read_train,
 };
 use distune::engine::{Cpu, Engine};
 use distune::model::{Architecture, Config, Model, ModelFiles};
@@ -148,6 +148,20 @@ pub(crate) fn table(
     Ok(table)
 }
 
+/// Whether data has splits of which one can be named.
+pub(crate) fn has_splits(name: &str, common: &Common) -> Result<bool> {
+    Ok(name == REVIEWS || hub::path(Kind::Dataset, name, common)?.is_dir())
+}
+
+/// The rows of the train split of `data`; nothing where it has none.
+pub(crate) fn train_table(name: &str, columns: &Columns, common: &Common) -> Result<Option<Table>> {
+    if name != REVIEWS {
+        let path = hub::path(Kind::Dataset, name, common)?;
+        return if path.is_dir() { read_train(&path, columns) } else { Ok(None) };
+    }
+    table(name, Some("train"), columns, Labels::Required, common).map(Some)
+}
+
 /// Names for the classes of a new head.
 pub(crate) fn class_names(data: &str, tables: &[&Table]) -> Result<LabelMap> {
     if data == REVIEWS {
@@ -190,10 +204,6 @@ pub(crate) struct Classifier {
 }
 
 impl Classifier {
-    pub(crate) fn load(name: &str, max_length: Option<usize>, common: &Common) -> Result<Self> {
-        Self::of(&model(name, common)?, max_length, common)
-    }
-
     /// The classifier that a model's files are.
     pub(crate) fn of(files: &ModelFiles, max_length: Option<usize>, common: &Common) -> Result<Self> {
         let engine = Cpu::new(Model::load(files)?, common.precision());

@@ -1,9 +1,12 @@
 //! Fine-tunes DistilBERT-family encoders for text classification on CPUs.
 //!
 //! The way of the data: [`data`] reads rows, [`tokenize`] makes token ids, [`data::Batch`] packs them, an
-//! [`engine::Engine`] computes logits and training steps, [`train`] runs the epochs, [`eval`] judges, [`run`] writes
+//! [`engine::Engine`] computes logits and training steps, [`train`] runs the epochs, [`eval`] judges, [`calibration`] fits what
+//! probabilities are worth, [`baselines`] say whether a transformer is worth it, [`run`] writes
 //! the directory that Transformers loads, [`unfinished`] keeps it until then, [`predict`] uses it. [`hub`] fetches models and data by name.
 
+pub mod baselines;
+pub mod calibration;
 pub mod curves;
 pub mod data;
 pub mod engine;

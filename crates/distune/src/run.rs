@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::baselines::ModelTable;
+use crate::calibration::Calibration;
 use crate::eval::{Evaluation, Metric, Metrics, ProbabilityMetrics};
 use crate::model::{Model, save};
 use crate::train::{EvaluationRecord, Outcome, RecipeFile, StepRecord, flush_directory};
@@ -148,6 +150,10 @@ pub struct Run<'a> {
     pub outcome: &'a Outcome,
     /// The best epoch on the test rows, where there are some.
     pub test: Option<&'a Evaluation>,
+    /// What its probabilities are worth.
+    pub calibration: Option<&'a Calibration>,
+    /// The baselines beside it.
+    pub models: Option<&'a ModelTable>,
 }
 
 impl Run<'_> {
@@ -168,6 +174,8 @@ impl Run<'_> {
         crate::model::write(&directory.join("recipe.toml"), self.settings.to_toml()?.as_bytes())?;
         write_json(directory, "train_results.json", &self.train_results())?;
         write_json(directory, "eval_results.json", &self.eval_results())?;
+        self.calibration.map_or(Ok(()), |calibration| calibration.write(directory))?;
+        self.models.map_or(Ok(()), |models| models.write(directory))?;
         if let Ok(svg) = crate::curves::learning_curves(self.outcome) {
             crate::model::write(&directory.join("learning_curves.svg"), svg.as_bytes())?;
         }

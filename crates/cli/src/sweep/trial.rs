@@ -101,6 +101,8 @@ impl Ground {
             train_rows: rows,
             outcome: &outcome,
             test: test.as_ref(),
+            calibration: None,
+            models: None,
         };
         run.write_records(&place)?;
         if let Some(best) = best {

@@ -1,6 +1,8 @@
-//! Whether a training helped: the model that it started from, where that one had a trained head for these labels, against the
-//! trained one, on the same rows.
+//! The end of a training: what its probabilities are worth, and whether it helped: baselines, and the model that it started from where
+//! that one had a trained head for these labels, against the trained one, on the same rows.
 
+use distune::baselines::{ModelFigures, ModelTable, baselines};
+use distune::calibration::{Calibration, Goal};
 use distune::data::Examples;
 use distune::engine::Engine;
 use distune::eval::{Bootstrap, Evaluation, Finding, Group, Pair, Predictions, compare, evaluate_with, predict};
@@ -17,12 +19,39 @@ pub(super) struct Judged<'a> {
 /// What the model that a training starts from predicts for them; nothing for one without a trained head.
 pub(super) struct Before(Option<Predictions>);
 
-/// What the comparison of both models comes to.
-pub(super) struct Helped {
-    pub(super) pair: Pair,
+/// What the end of a training comes to.
+pub(super) struct Ending {
+    /// The figures of the test rows, where there are some.
+    pub(super) test: Option<Evaluation>,
+    /// Fitted on the validation rows.
+    pub(super) calibration: Calibration,
+    /// All models and baselines, unless those are not wanted.
+    pub(super) models: Option<ModelTable>,
+    /// Against the best baseline, and against the model that it started from.
+    pub(super) verdicts: Verdicts,
+}
+
+/// The trained model against others, on the rows that it is judged on.
+pub(super) struct Verdicts {
+    pub(super) baseline: Option<Pair>,
+    pub(super) start: Option<Pair>,
     /// Whether it was on the validation rows.
     on_validation: bool,
 }
+
+/// What the baselines are trained on and compared with.
+pub(super) struct Beside<'a> {
+    pub(super) train: &'a Examples,
+    /// What the test rows are called.
+    pub(super) test_name: &'static str,
+    /// Seconds that the training took.
+    pub(super) seconds: f64,
+}
+
+/// What the trained model is called.
+const TRAINED: &str = "The trained model";
+/// What it started from is called.
+const START: &str = "The starting model";
 
 impl<'a> Judged<'a> {
     /// The test rows, or where there are none the validation rows.
@@ -32,11 +61,8 @@ impl<'a> Judged<'a> {
 
     /// How many rows are judged beside the evaluations of a training.
     pub(super) fn rows(self, head_is_trained: bool) -> usize {
-        let compared = if head_is_trained { self.compared().len() } else { 0 };
-        match self.test {
-            Some(test) => test.len() + compared,
-            None => 2 * compared,
-        }
+        let before = if head_is_trained { self.compared().len() } else { 0 };
+        before + self.validation.len() + self.test.map_or(0, Examples::len)
     }
 
     /// Before the training.
@@ -49,40 +75,88 @@ impl<'a> Judged<'a> {
         Ok(Before(if head_is_trained { Some(predict(engine, self.compared(), observer)?) } else { None }))
     }
 
-    /// After it: judges the test rows, and compares.
+    /// After it: calibrates on the validation rows, judges the test rows, and compares; with baselines if there is what they need.
     pub(super) fn after(
         self,
         before: &Before,
+        beside: Option<Beside>,
         engine: &mut dyn Engine,
         observer: &mut dyn Observer,
-    ) -> Result<(Option<Evaluation>, Option<Helped>)> {
-        let (evaluation, predictions) = match (self.test, &before.0) {
-            (Some(test), _) => Some(evaluate_with(engine, test, observer)?).unzip(),
-            (None, Some(_)) => (None, Some(predict(engine, self.validation, observer)?)),
-            (None, None) => (None, None),
+    ) -> Result<Ending> {
+        let names = engine.config().labels.clone();
+        let validation = predict(engine, self.validation, observer)?;
+        let mut calibration = Calibration::fit(self.validation.answers(), &validation, &names, Goal::F1)?;
+        let (test, trained) = match self.test {
+            None => (None, validation),
+            Some(rows) => {
+                let (test, predictions) = evaluate_with(engine, rows, observer)?;
+                calibration.test = Some(calibration.effect(rows.answers(), &predictions)?);
+                (Some(test), predictions)
+            }
         };
-        let (Some(before), Some(after)) = (&before.0, &predictions) else { return Ok((evaluation, None)) };
-        let groups = [("The starting model", before), ("The trained model", after)]
-            .map(|(name, run)| Group { name: name.to_owned(), runs: vec![run] });
-        let (truth, names) = (self.compared().answers(), &engine.config().labels);
-        let pair = compare(truth, &groups, names, None, Bootstrap::default())?.pairs.into_iter().next();
-        let pair = pair.ok_or_else(|| Error::value("comparison", "number of models", "two", 1))?;
-        Ok((evaluation, Some(Helped { pair, on_validation: self.test.is_none() })))
+        let rows = Compared { rows: self.compared(), names: &names, trained: &trained };
+        let start = before.0.as_ref().map(|before| rows.against(START, before)).transpose()?;
+        let with_baselines = beside.map(|beside| rows.beside(beside, before, self.test.is_some())).transpose()?;
+        let (models, baseline) = with_baselines.unzip();
+        let verdicts = Verdicts { baseline, start, on_validation: self.test.is_none() };
+        Ok(Ending { test, calibration, models, verdicts })
     }
 }
 
-impl Helped {
-    /// "Fine-tuning helped. ..."
-    pub(super) fn sentence(&self) -> String {
-        let helped = match self.pair.finding {
-            Finding::Better => "Fine-tuning helped",
-            Finding::Worse => "Fine-tuning made it worse",
-            Finding::Chance => "Whether fine-tuning helped cannot be told",
+/// The rows on which all are compared, and what the trained model predicts for them.
+struct Compared<'a> {
+    rows: &'a Examples,
+    names: &'a [String],
+    trained: &'a Predictions,
+}
+
+impl Compared<'_> {
+    /// The trained model against another one.
+    fn against(&self, name: &str, other: &Predictions) -> Result<Pair> {
+        let groups = [(name, other), (TRAINED, self.trained)]
+            .map(|(name, run)| Group { name: name.to_owned(), runs: vec![run] });
+        let compared = compare(self.rows.answers(), &groups, self.names, None, Bootstrap::default())?;
+        compared.pairs.into_iter().next().ok_or_else(|| Error::value("comparison", "number of models", "two", 1))
+    }
+
+    /// The baselines, the starting model and the trained one in a table, and the last against the last of the baselines.
+    fn beside(&self, beside: Beside, before: &Before, on_test: bool) -> Result<(ModelTable, Pair)> {
+        let baselines = baselines(beside.train.dataset(), self.rows.dataset(), self.names)?;
+        let figures = |name: &str, predictions, seconds, note| {
+            let figures = ModelFigures::new(name, self.rows.answers(), predictions, self.names, Bootstrap::default())?;
+            Ok(ModelFigures { seconds, note, ..figures })
         };
+        let mut models = Vec::new();
+        for baseline in &baselines {
+            models.push(figures(baseline.name, &baseline.predictions, Some(baseline.seconds), baseline.note.clone())?);
+        }
+        if let Some(before) = &before.0 {
+            models.push(figures("starting model", before, None, None)?);
+        }
+        models.push(figures("trained model", self.trained, Some(beside.seconds), None)?);
+        let split = if on_test { beside.test_name } else { "validation" };
+        let table = ModelTable { split: split.to_owned(), rows: self.rows.len(), models };
+        let best = baselines.last().ok_or_else(|| Error::value("comparison", "number of baselines", "some", 0))?;
+        Ok((table, self.against(best.name, &best.predictions)?))
+    }
+}
+
+impl Verdicts {
+    /// "Against TF-IDF, ...: ...", and "Fine-tuning helped. ..."
+    pub(super) fn sentences(&self) -> Vec<String> {
         let favoured = match self.on_validation {
             true => " These rows also chose the epoch, which favours the trained model.",
             false => "",
         };
-        format!("{helped}. {}{favoured}", self.pair.verdict)
+        let baseline = self.baseline.as_ref().map(|pair| format!("Against {}: {}{favoured}", pair.a, pair.verdict));
+        let start = self.start.as_ref().map(|pair| {
+            let helped = match pair.finding {
+                Finding::Better => "Fine-tuning helped",
+                Finding::Worse => "Fine-tuning made it worse",
+                Finding::Chance => "Whether fine-tuning helped cannot be told",
+            };
+            format!("{helped}. {}{favoured}", pair.verdict)
+        });
+        baseline.into_iter().chain(start).collect()
     }
 }

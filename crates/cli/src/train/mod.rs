@@ -19,7 +19,7 @@ use distune::train::{
 use distune::unfinished::{UnfinishedRun, shell_quoted};
 use distune::{Error, Result};
 
-use self::helped::Judged;
+use self::helped::{Beside, Judged};
 pub(crate) use self::report::cache_line;
 use self::report::{Report, Watcher, adapters, show_parts};
 pub(crate) use self::start::{Rows, SettingArgs, Start, check_thawed, open_model, read_rows};
@@ -37,6 +37,9 @@ pub(crate) struct TrainArgs {
     /// Replace the output directory if it exists, and an unfinished training of it
     #[arg(long)]
     overwrite: bool,
+    /// Do not train the baselines (majority class, and TF-IDF with logistic regression) beside it
+    #[arg(long)]
+    no_baselines: bool,
     /// Go on with a training that was interrupted, with its own settings: DIR is its --output
     #[arg(long, value_name = "DIR", conflicts_with_all = SettingArgs::ids_and(&["output"]))]
     resume: Option<PathBuf>,
@@ -78,12 +81,14 @@ fn how_to_go_on(error: anyhow::Error, run: &UnfinishedRun, args: &TrainArgs, com
         return error;
     }
     let overwrite = if args.overwrite && run.target().exists() { " --overwrite" } else { "" };
+    let no_baselines = if args.no_baselines { " --no-baselines" } else { "" };
     let standard_input = if run.settings().is_ok_and(|s| s.data.iter().any(|d| d == "-")) {
         ", with the same standard input"
     } else {
         ""
     };
-    let command = format!("distune train --resume {}{overwrite}{standard_input}", shell_quoted(run.target()));
+    let command =
+        format!("distune train --resume {}{overwrite}{no_baselines}{standard_input}", shell_quoted(run.target()));
     match error.downcast::<Error>() {
         Ok(Error::Interrupted { when, kept }) => {
             Error::Interrupted { when, kept: format!("{kept}. Go on with: {command}") }.into()
@@ -168,8 +173,10 @@ fn train(
         watcher.progress.note("The adapters have become part of the weights.");
     }
     let saved = merged.as_mut().unwrap_or(&mut engine);
-    let ended = judged.after(&judged_before, saved, &mut watcher);
-    let (test, helped) = ended.map_err(|error| save_finished(error, &mut engine, &outcome, recipe, &storage))?;
+    let beside = Beside { train, test_name: *test_name, seconds: outcome.train_seconds };
+    let beside = (!args.no_baselines).then_some(beside);
+    let ended = judged.after(&judged_before, beside, saved, &mut watcher);
+    let ending = ended.map_err(|error| save_finished(error, &mut engine, &outcome, recipe, &storage))?;
     watcher.finish();
 
     let model = merged.unwrap_or(engine).into_model();
@@ -179,7 +186,9 @@ fn train(
         settings: &settings,
         train_rows: train.len(),
         outcome: &outcome,
-        test: test.as_ref(),
+        test: ending.test.as_ref(),
+        calibration: Some(&ending.calibration),
+        models: ending.models.as_ref(),
     };
     written.write(run.path())?;
     let frozen = table.tensors().iter().any(|tensor| !thawed.trains(tensor));
@@ -188,7 +197,7 @@ fn train(
         _ => "\"your text\"".to_owned(),
     };
     let output = run.target().to_owned();
-    Ok(Report { output, outcome, test_name, test, helped, frozen: frozen.then_some(before), next })
+    Ok(Report { output, outcome, test_name, ending, frozen: frozen.then_some(before), next })
 }
 
 /// `runs/NAME-1`, or the first number that is free.

@@ -4,8 +4,9 @@ use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
+use distune::calibration::{Calibration, Effect};
 use distune::data::Lengths;
-use distune::eval::{Evaluation, Metrics, table};
+use distune::eval::{Metrics, table};
 use distune::model::lora::Lora;
 use distune::run::evaluation_results;
 use distune::tensorboard::EventFile;
@@ -14,7 +15,8 @@ use distune::train::{
 };
 use serde_json::{Value, json};
 
-use super::helped::Helped;
+use super::helped::Ending;
+use crate::calibrate::temperature;
 use crate::output::{line, note, score, thousands};
 use crate::progress::Progress;
 use crate::{Common, stop};
@@ -193,14 +195,30 @@ pub(crate) fn cache_line(cache: &CacheReport) -> String {
     )
 }
 
+/// What was fitted on validation, and what it is worth on other rows.
+fn calibrated(calibration: &Calibration, test_name: &str) -> String {
+    let (name, effect) = match &calibration.test {
+        Some(effect) => (test_name, effect),
+        None => ("validation, on which it was fitted", &calibration.fitted),
+    };
+    let Effect { before, after, .. } = effect;
+    let errors = [before, after].map(|sureness| sureness.expected_calibration_error);
+    format!(
+        "Calibrated on validation: {}. On {name}, log loss {:.4} without it and {:.4} with it, calibration error {:.4} and {:.4}.",
+        temperature(calibration),
+        before.log_loss,
+        after.log_loss,
+        errors[0],
+        errors[1],
+    )
+}
+
 /// What is shown of a finished training.
 pub(super) struct Report {
     pub(super) output: PathBuf,
     pub(super) outcome: Outcome,
     pub(super) test_name: &'static str,
-    pub(super) test: Option<Evaluation>,
-    /// Whether it helped, where that could be asked.
-    pub(super) helped: Option<Helped>,
+    pub(super) ending: Ending,
     /// SHA-256 of the frozen tensors, where there are some.
     pub(super) frozen: Option<String>,
     /// What `predict` takes after its model.
@@ -210,9 +228,8 @@ pub(super) struct Report {
 impl Report {
     /// Prints it.
     pub(super) fn show(&self, common: &Common) -> anyhow::Result<()> {
-        let Self { output, outcome, test_name, test, helped, frozen, next } = self;
-        let judged = (*test_name, test.as_ref(), helped.as_ref());
-        Ok(report(common, output, outcome, judged, frozen.as_ref(), next)?)
+        let Self { output, outcome, test_name, ending, frozen, next } = self;
+        Ok(report(common, output, outcome, (test_name, ending), frozen.as_ref(), next)?)
     }
 }
 
@@ -221,12 +238,12 @@ fn report(
     common: &Common,
     output: &Path,
     outcome: &Outcome,
-    (test_name, test, helped): (&str, Option<&Evaluation>, Option<&Helped>),
+    (test_name, ending): (&str, &Ending),
     frozen: Option<&String>,
     next: &str,
 ) -> std::io::Result<()> {
     let (best, epoch) = (outcome.best().map(|e| &e.validation), outcome.best().map_or(0.0, |e| e.epoch));
-    let judged = [("eval", "validation", best), ("test", test_name, test)];
+    let judged = [("eval", "validation", best), ("test", test_name, ending.test.as_ref())];
     let judged = judged.into_iter().filter_map(|(key, name, evaluation)| Some((key, name, evaluation?)));
     if common.json {
         let mut result = json!({
@@ -239,8 +256,13 @@ fn report(
             "frozen_sha256": frozen,
             "cache": outcome.cache,
         });
-        if let Some(helped) = helped {
-            result["comparison"] = json!(helped.pair);
+        result["calibration"] = json!(ending.calibration);
+        let verdicts = [("baseline_comparison", &ending.verdicts.baseline), ("comparison", &ending.verdicts.start)];
+        for (key, pair) in verdicts {
+            pair.iter().for_each(|pair| result[key] = json!(pair));
+        }
+        if let Some(models) = &ending.models {
+            result["baselines"] = json!(models);
         }
         for (key, _, evaluation) in judged {
             for (name, value) in evaluation_results(key, evaluation) {
@@ -263,8 +285,10 @@ fn report(
         line(format!("\n{name}: {}, loss {:.4}", score(&evaluation.metrics), evaluation.loss))?;
         line(table(&evaluation.metrics).trim_end())?;
     }
-    if let Some(helped) = helped {
-        line(format!("\n{}", helped.sentence()))?;
+    line(format!("\n{}", calibrated(&ending.calibration, test_name)))?;
+    if let Some(models) = &ending.models {
+        line(format!("\n{}: {} rows\n{}", models.split, thousands(models.rows), models.text().trim_end()))?;
     }
+    ending.verdicts.sentences().into_iter().try_for_each(|sentence| line(format!("\n{sentence}")))?;
     line(format!("\nSaved to {}. Next: distune predict --model {} {next}", output.display(), output.display()))
 }

@@ -47,6 +47,11 @@ impl Examples {
         self.dataset.is_empty()
     }
 
+    /// The rows as they were read.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
     /// What the rows should be classified as.
     pub fn answers(&self) -> &Answers {
         &self.dataset.answers

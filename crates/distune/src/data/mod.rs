@@ -29,7 +29,7 @@ pub use labels::{Dataset, LabelMap, MAX_CLASSES};
 pub use partition::{Shares, partition};
 pub use read::{PredictionFile, Table, Trees, read_bytes, read_file, read_files};
 pub use sample::sample;
-pub use splits::{SelectOn, Splits, note_table, read_as_one, read_split, read_splits};
+pub use splits::{SelectOn, Splits, note_table, read_as_one, read_split, read_splits, read_train};
 pub use write::{can_write, write_rows, write_table};
 
 /// `"a", "b", "c" and 4 more`: names for a message, each cut at 40 characters, at most `most` of them; `none` for none.

@@ -115,6 +115,17 @@ pub fn read_split(
     Err(Error::file(directory, problem, "Name another one with --split, or a file"))
 }
 
+/// Reads the train split of a directory and none of the others; nothing where it has none.
+///
+/// # Errors
+/// As [`read_split`].
+pub fn read_train(directory: &Path, columns: &Columns) -> Result<Option<Table>> {
+    match SplitFiles::list(directory, TRAIN)?.find(TRAIN)?.is_empty() {
+        true => Ok(None),
+        false => read_split(directory, Some("train"), columns, Labels::Required).map(|(table, _)| Some(table)),
+    }
+}
+
 impl Splits {
     /// Makes the splits that are missing, at random by `seed` as [`partition`] does, and says so in the notes.
     ///

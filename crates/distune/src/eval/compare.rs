@@ -124,7 +124,7 @@ pub fn compare(
         None => Metric::Accuracy,
     };
     let reports: Vec<GroupReport> =
-        groups.iter().map(|group| report(truth, group, names, bootstrap)).collect::<Result<_>>()?;
+        groups.iter().map(|group| group_report(truth, group, names, bootstrap)).collect::<Result<_>>()?;
     if let Some(report) = reports.iter().find(|report| report.figures.iter().all(|f| f.estimate.metric != metric)) {
         let problem = format!("{} is not defined for {}", metric.name(), report.name);
         return Err(Error::value("comparison", "metric", "one that all tell (see eval --json)", problem));
@@ -141,8 +141,11 @@ fn too_few(found: usize) -> Error {
     Error::value("comparison", "number of models", "at least two", found)
 }
 
-/// The figures of a group.
-fn report(truth: &Answers, group: &Group, names: &[String], bootstrap: Bootstrap) -> Result<GroupReport> {
+/// The figures of a group on its own.
+///
+/// # Errors
+/// A group without runs, and all that [`super::Metrics::new`] refuses.
+pub fn group_report(truth: &Answers, group: &Group, names: &[String], bootstrap: Bootstrap) -> Result<GroupReport> {
     let runs: Vec<Vec<Estimate>> =
         group.runs.iter().map(|run| estimates(truth, run, names, bootstrap)).collect::<Result<_>>()?;
     let Some(first) = runs.first() else {

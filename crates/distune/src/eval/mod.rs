@@ -4,6 +4,7 @@
 //! [`Predictions`] are what is judged. [`Metrics`] count them, [`ProbabilityMetrics`] look at their probabilities, and each single
 //! number is a [`Metric`]; [`estimates`] are their intervals; [`compare`] tells models apart.
 
+mod abstention;
 mod cells;
 mod compare;
 mod counts;
@@ -16,12 +17,14 @@ mod metrics;
 mod predictions;
 mod probabilities;
 mod ranking;
+mod reliability;
 mod resample;
 mod rows;
 mod table;
 mod verdict;
 
-pub use compare::{Changes, Comparison, Group, GroupFigure, GroupReport, Pair, compare, mcnemar};
+pub use abstention::{Abstention, AbstentionPoint, Answered, abstention, answered, confidences};
+pub use compare::{Changes, Comparison, Group, GroupFigure, GroupReport, Pair, compare, group_report, mcnemar};
 pub use evaluate::{Evaluation, evaluate, evaluate_with, predict};
 pub use flips::{Flip, FlippedRow, flips, write_flips};
 pub use interval::{Interval, Z_95, wilson};
@@ -29,6 +32,7 @@ pub use metric::Metric;
 pub use metrics::{ClassMetrics, Metrics};
 pub use predictions::Predictions;
 pub use probabilities::{ClassRanking, ProbabilityMetrics};
+pub use reliability::{BINS, ReliabilityBin, reliability};
 pub use resample::{Bootstrap, Estimate, estimates};
 pub use table::{summary, table};
 pub use verdict::Finding;

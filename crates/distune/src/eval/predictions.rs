@@ -21,26 +21,39 @@ impl Predictions {
         Self { answers: Answers::none(problem), probabilities: Some(Vec::new()) }
     }
 
-    /// Those of rows of several labels, decided anew: a row has the labels whose probability is at least their threshold, `[C]`.
+    /// The same decided anew by thresholds. With several labels a row, `[C]`: a row has the labels whose probability is at least
+    /// their threshold. Of two classes, `[1]`: a row is of the second class if its probability is at least that.
     ///
     /// # Errors
-    /// Predictions without probabilities, rows of one label, another number of thresholds than classes.
+    /// Predictions without probabilities, more than two classes of which a row has one, another number of thresholds.
     pub fn with_thresholds(&self, thresholds: &[f64]) -> Result<Self> {
-        let wrong = |expected: &str, found: &str| Err(Error::value("thresholds", "predictions", expected, found));
+        let wrong = |key, expected: &str, found: String| Err(Error::value("thresholds", key, expected, found));
         let Some(probabilities) = &self.probabilities else {
-            return wrong("probabilities, to which thresholds apply", "labels alone");
+            return wrong("predictions", "probabilities, to which thresholds apply", "labels alone".into());
         };
-        if self.answers.problem() == ProblemType::SingleLabel {
-            return wrong("any number of labels a row", "one label a row, the most probable one");
-        }
-        if probabilities.len() != self.answers.len() * thresholds.len() {
-            return Err(Error::value("thresholds", "number", "one for each class", thresholds.len()));
-        }
-        let above = |row: &[f64]| {
-            let reached = (0..).zip(row).zip(thresholds).filter(|((_, p), threshold)| p >= threshold);
-            reached.map(|((id, _), _)| id).collect()
+        let classes = probabilities.len() / self.answers.len().max(1);
+        let expected = match (&self.answers, classes) {
+            (Answers::Several(_), classes) => classes,
+            (Answers::One(_), 0 | 2) => 1,
+            (Answers::One(_), classes) => {
+                let found = format!("one of {classes} a row, the most probable one");
+                return wrong("predictions", "two classes, or any number of labels a row", found);
+            }
         };
-        let answers = Answers::Several(probabilities.chunks_exact(thresholds.len().max(1)).map(above).collect());
+        if thresholds.len() != expected {
+            return wrong("number", &expected.to_string(), thresholds.len().to_string());
+        }
+        let rows = probabilities.chunks_exact(classes.max(1));
+        let answers = match (&self.answers, thresholds) {
+            (Answers::One(_), &[threshold]) => Answers::One(rows.map(|row| u32::from(row[1] >= threshold)).collect()),
+            _ => {
+                let reached = |row: &[f64]| {
+                    let reached = (0..).zip(row).zip(thresholds).filter(|((_, p), threshold)| p >= threshold);
+                    reached.map(|((id, _), _)| id).collect()
+                };
+                Answers::Several(rows.map(reached).collect())
+            }
+        };
         Ok(Self { answers, probabilities: Some(probabilities.clone()) })
     }
 
@@ -119,5 +132,10 @@ mod tests {
         let mut single = Predictions::none(ProblemType::SingleLabel);
         single.push(&[0.4, 0.6]);
         assert!(single.with_thresholds(&[0.5, 0.5]).is_err());
+        assert_eq!(single.with_thresholds(&[0.6]).unwrap().answers, Answers::One(vec![1]));
+        assert_eq!(single.with_thresholds(&[0.7]).unwrap().answers, Answers::One(vec![0]));
+        let mut three = Predictions::none(ProblemType::SingleLabel);
+        three.push(&[0.4, 0.4, 0.2]);
+        assert!(three.with_thresholds(&[0.5]).is_err() && three.with_thresholds(&[0.5; 3]).is_err());
     }
 }

@@ -7,13 +7,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::ranking::{Areas, Ranking};
+use super::reliability::{BINS, bin, decisions};
 use super::{Metric, Predictions};
 use crate::Result;
 use crate::data::Answers;
 use crate::model::ProblemType;
 
-/// Bins of the calibration error.
-const BINS: usize = 15;
 /// The normal quantile of 95 %, one-sided.
 const Z_95_ONE_SIDED: f64 = 1.6448536269514722;
 
@@ -99,23 +98,11 @@ impl Calibration {
     /// Of `[N, C]` probabilities.
     fn new(truth: &Answers, probabilities: &[f64], classes: usize) -> Self {
         let mut bins = [(0.0, 0.0); BINS];
-        let mut decide = |p: f64, is_true: bool| {
-            let bin = (1..BINS).filter(|&edge| p > edge as f64 / BINS as f64).count();
-            bins[bin].0 += p - f64::from(is_true);
-            bins[bin].1 += p * (1.0 - p);
-        };
-        for (row, probabilities) in probabilities.chunks_exact(classes).enumerate() {
-            let truth_ids = truth.row(row);
-            match truth {
-                Answers::One(_) => {
-                    let best = crate::predict::predicted(probabilities, ProblemType::SingleLabel);
-                    best.iter().for_each(|&id| decide(probabilities[id as usize], truth_ids.contains(&id)));
-                }
-                Answers::Several(_) => {
-                    (0..).zip(probabilities).for_each(|(id, &p)| decide(p, truth_ids.contains(&id)));
-                }
-            }
-        }
+        decisions(truth, probabilities, classes, |p, is_true| {
+            let (gap, variance) = &mut bins[bin(p, BINS)];
+            *gap += p - f64::from(is_true);
+            *variance += p * (1.0 - p);
+        });
         let decisions = match truth {
             Answers::One(_) => truth.len(),
             Answers::Several(_) => truth.len() * classes,

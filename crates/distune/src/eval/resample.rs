@@ -13,7 +13,7 @@
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cells::Cells;
 use super::interval::{Influence, Interval, Method};
@@ -41,7 +41,7 @@ impl Default for Bootstrap {
 }
 
 /// A single number with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// Which number.
     pub metric: Metric,

@@ -1,5 +1,7 @@
 //! `distune calibrate`: fits what a model's probabilities are worth on rows that it was not trained on, and saves that with it.
 
+use std::path::Path;
+
 use clap::Args;
 use distune::Error;
 use distune::calibration::{Calibration, Effect, FILE, Goal, HIGHEST, LOWEST};
@@ -43,9 +45,11 @@ pub(crate) fn run(args: &CalibrateArgs, common: &Common) -> anyhow::Result<()> {
     }
     let predictor = Predictor::model(&args.model, common)?;
     let Predictor::Model { files, .. } = &predictor else { return Ok(()) };
-    if !files.file("config.json").is_file() {
-        let hint = "Train one, or name the directory of a model";
-        return Err(Error::file(&files.path, "is not a directory that a calibration can be saved in", hint).into());
+    if !Path::new(&args.model).is_dir() {
+        let hint = "Name the directory of a model, such as one that distune train wrote";
+        return Err(
+            Error::file(Path::new(&args.model), "is not a directory, in which to save a calibration", hint).into()
+        );
     }
     let validation = sources::has_splits(&args.data, common)?.then_some("validation");
     let split = args.split.as_deref().or(validation);
@@ -131,7 +135,9 @@ fn answers(curve: &Abstention) -> String {
             continue;
         };
         let covered = 100.0 * point.coverage;
-        text += &format!("{covered:6.1} %  {:8.4}  {:.4}\n", point.accuracy, point.threshold);
+        // rounded down, so that the rows of that threshold are answered
+        let threshold = (point.threshold * 1e4).floor() / 1e4;
+        text += &format!("{covered:6.1} %  {:8.4}  {threshold:.4}\n", point.accuracy);
     }
     text
 }

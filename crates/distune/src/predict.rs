@@ -39,6 +39,20 @@ pub fn probabilities(logits: &[f32], problem: ProblemType) -> Vec<f64> {
     }
 }
 
+/// Replaces logits by their softmax, and returns the logarithm of the sum of their powers.
+pub(crate) fn softmax(logits: &mut [f64]) -> f64 {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    logits.iter_mut().for_each(|z| *z = (*z - largest).exp());
+    let sum: f64 = logits.iter().sum();
+    logits.iter_mut().for_each(|p| *p /= sum);
+    largest + sum.ln()
+}
+
+/// The probability that a logit says.
+pub(crate) fn sigmoid(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
 /// The ids of the predicted classes: the most probable one (of equals, the first), or all whose probability is at least a half
 /// where a row may have several.
 pub fn predicted(probabilities: &[f64], problem: ProblemType) -> Vec<u32> {

@@ -96,7 +96,11 @@ impl<'a> Judged<'a> {
         };
         let rows = Compared { rows: self.compared(), names: &names, trained: &trained };
         let start = before.0.as_ref().map(|before| rows.against(START, before)).transpose()?;
-        let with_baselines = beside.map(|beside| rows.beside(beside, before, self.test.is_some())).transpose()?;
+        let with_baselines = beside.and_then(|beside| {
+            let done = rows.beside(beside, before, self.test.is_some());
+            // a training is not lost for what stands beside it
+            done.inspect_err(|error| observer.warning(&format!("no baselines: {error}"))).ok()
+        });
         let (models, baseline) = with_baselines.unzip();
         let verdicts = Verdicts { baseline, start, on_validation: self.test.is_none() };
         Ok(Ending { test, calibration, models, verdicts })
@@ -142,13 +146,20 @@ impl Compared<'_> {
 }
 
 impl Verdicts {
-    /// "Against TF-IDF, ...: ...", and "Fine-tuning helped. ..."
+    /// "It beats the baseline. ...", and "Fine-tuning helped. ..."
     pub(super) fn sentences(&self) -> Vec<String> {
         let favoured = match self.on_validation {
             true => " These rows also chose the epoch, which favours the trained model.",
             false => "",
         };
-        let baseline = self.baseline.as_ref().map(|pair| format!("Against {}: {}{favoured}", pair.a, pair.verdict));
+        let baseline = self.baseline.as_ref().map(|pair| {
+            let beats = match pair.finding {
+                Finding::Better => "The transformer beats the baseline",
+                Finding::Worse => "The transformer is worse than the baseline",
+                Finding::Chance => "Whether the transformer beats the baseline cannot be told",
+            };
+            format!("{beats}. {}{favoured}", pair.verdict)
+        });
         let start = self.start.as_ref().map(|pair| {
             let helped = match pair.finding {
                 Finding::Better => "Fine-tuning helped",

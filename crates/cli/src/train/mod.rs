@@ -173,7 +173,7 @@ fn train(
         watcher.progress.note("The adapters have become part of the weights.");
     }
     let saved = merged.as_mut().unwrap_or(&mut engine);
-    let beside = Beside { train, test_name: *test_name, seconds: outcome.train_seconds };
+    let beside = Beside { train, test_name, seconds: outcome.train_seconds };
     let beside = (!args.no_baselines).then_some(beside);
     let ended = judged.after(&judged_before, beside, saved, &mut watcher);
     let ending = ended.map_err(|error| save_finished(error, &mut engine, &outcome, recipe, &storage))?;

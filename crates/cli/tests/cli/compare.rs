@@ -221,7 +221,7 @@ fn several_labels_and_thresholds() {
     assert_eq!(compared["metric"], "micro_f1");
     let fails = |options: &str| sandbox.fails(&format!("eval --predictions p.jsonl --data rows.jsonl {options}"));
     assert_says(&fails("--threshold z=0.4"), &["--threshold: expected one of x, y, found z=0.4"]);
-    assert_says(&fails("--threshold 4"), &["expected a number from 0 to 1, as 0.4 or LABEL=0.4, found 4"]);
+    assert_says(&fails("--threshold 4"), &["expected a number from 0 to 1, as 0.4 or LABEL=0.4, or saved, found 4"]);
     rows(&sandbox);
     sandbox.write("single.csv", "predicted\na\na\nc\na\nb\nc\n");
     assert_says(

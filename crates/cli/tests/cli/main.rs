@@ -18,6 +18,7 @@
 //! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
 //! - `compare.rs`: `compare`, `eval` of files of predictions, whether a training helped
+//! - `calibrate.rs`: `calibrate`, what `eval` and `predict` make of probabilities, baselines
 //! - `check.rs`: `data check`
 //! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
@@ -27,6 +28,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod calibrate;
 mod check;
 mod checkpoints;
 mod compare;

@@ -93,6 +93,10 @@ fn other_options() -> Vec<(&'static str, &'static str, Differs)> {
             let threads = |trained: &Trained, n: usize| trained.ran.stderr.contains(&format!(", {n} threads."));
             threads(after, 1) && after.weights == before.weights
         }),
+        ("--no-baselines", "", |before, after| {
+            let named = |trained: &Trained| trained.result()["baselines"]["models"].as_array().map(Vec::len);
+            (named(before), named(after)) == (Some(3), None) && after.weights == before.weights
+        }),
         // what it does is in resume.rs; other settings beside it are refused
         ("--resume", "elsewhere", |_, after| {
             after.ran.status == Some(2) && after.ran.stderr.contains("--resume <DIR>")

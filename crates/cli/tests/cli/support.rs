@@ -353,7 +353,7 @@ pub(crate) fn records(sandbox: &Sandbox, run: &str) -> BTreeMap<String, Vec<u8>>
             return ("events.out.tfevents".to_owned(), Vec::new());
         }
         let mut bytes = sandbox.read(&format!("{run}/{name}"));
-        if name.ends_with("_results.json") || name == "trainer_state.json" {
+        if name.ends_with("_results.json") || ["trainer_state.json", "baselines.json"].contains(&name.as_str()) {
             let mut value: Value = serde_json::from_slice(&bytes).unwrap();
             remove_times(&mut value);
             bytes = serde_json::to_vec_pretty(&value).unwrap();
@@ -366,7 +366,7 @@ pub(crate) fn records(sandbox: &Sandbox, run: &str) -> BTreeMap<String, Vec<u8>>
 fn remove_times(value: &mut Value) {
     match value {
         Value::Object(values) => {
-            values.retain(|key, _| !key.ends_with("_runtime") && !key.ends_with("_per_second"));
+            values.retain(|key, _| !key.ends_with("_runtime") && !key.ends_with("_per_second") && key != "seconds");
             values.values_mut().for_each(remove_times);
         }
         Value::Array(values) => values.iter_mut().for_each(remove_times),

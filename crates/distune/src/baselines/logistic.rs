@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::matrix::Matrix;
 use crate::data::Answers;
+use crate::predict::{sigmoid, softmax};
 use crate::{Error, Result};
 
 /// Rows or columns that a thread computes at once; sums are made chunk by chunk, whatever the number of threads.
@@ -244,19 +245,6 @@ fn residual(logits: &mut [f64], targets: &Answers, row: usize) -> f64 {
     };
     held.iter().for_each(|&id| logits[id as usize] -= 1.0);
     normaliser - of_held
-}
-
-/// Replaces logits by their softmax, and returns the logarithm of the sum of their powers.
-fn softmax(logits: &mut [f64]) -> f64 {
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    logits.iter_mut().for_each(|z| *z = (*z - largest).exp());
-    let sum: f64 = logits.iter().sum();
-    logits.iter_mut().for_each(|p| *p /= sum);
-    largest + sum.ln()
-}
-
-fn sigmoid(z: f64) -> f64 {
-    1.0 / (1.0 + (-z).exp())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::time::Instant;
 use self::logistic::Logistic;
 pub use self::table::{ModelFigures, ModelTable};
 use self::tfidf::TfIdf;
+use crate::data::audit::thousands;
 use crate::data::{Answers, Dataset};
 use crate::eval::Predictions;
 use crate::{Error, Result};
@@ -87,8 +88,9 @@ pub fn tfidf_logistic_regression(train: &Dataset, judged: &Dataset, names: &[Str
     let probabilities = model.probabilities(&vectors.transform(judged));
     let mut predictions = Predictions::none(train.answers.problem());
     probabilities.chunks_exact(names.len()).for_each(|row| predictions.push(row));
-    let of_rows = (every > 1).then(|| format!("trained on {} of {} rows", rows.len(), train.len()));
-    let of_terms = (found > vectors.terms()).then(|| format!("the {} most frequent of {found} terms", vectors.terms()));
+    let [used, all, terms, found_terms] = [rows.len(), train.len(), vectors.terms(), found].map(thousands);
+    let of_rows = (every > 1).then(|| format!("trained on {used} of {all} rows"));
+    let of_terms = (found > vectors.terms()).then(|| format!("the {terms} most frequent of {found_terms} terms"));
     let note: Vec<String> = of_rows.into_iter().chain(of_terms).collect();
     let note = (!note.is_empty()).then(|| note.join(", "));
     Ok(Baseline { name: TFIDF, predictions, seconds: start.elapsed().as_secs_f64(), note })

@@ -6,11 +6,12 @@ use rayon::prelude::*;
 use crate::data::Answers;
 use crate::eval::Predictions;
 use crate::model::ProblemType;
+use crate::predict::{sigmoid, softmax};
 
 /// The lowest temperature that is fitted.
-pub const LOWEST: f64 = 0.1;
+pub const LOWEST: f64 = 0.01;
 /// The highest one.
-pub const HIGHEST: f64 = 10.0;
+pub const HIGHEST: f64 = 100.0;
 /// Rows whose sums are made together, so that sums do not depend on the number of threads.
 const CHUNK: usize = 1024;
 
@@ -30,11 +31,14 @@ pub fn with_temperature(probabilities: &[f64], problem: ProblemType, temperature
     if temperature == 1.0 {
         return probabilities.to_vec();
     }
-    let scaled: Vec<f64> = probabilities.iter().map(|&p| logit(p, problem) / temperature).collect();
+    let mut scaled: Vec<f64> = probabilities.iter().map(|&p| logit(p, problem) / temperature).collect();
     match problem {
-        ProblemType::SingleLabel => softmax(&scaled),
-        ProblemType::MultiLabel => scaled.into_iter().map(sigmoid).collect(),
+        ProblemType::SingleLabel => {
+            softmax(&mut scaled);
+        }
+        ProblemType::MultiLabel => scaled.iter_mut().for_each(|z| *z = sigmoid(*z)),
     }
+    scaled
 }
 
 /// The temperature of the least mean log loss, from [`LOWEST`] to [`HIGHEST`].
@@ -103,8 +107,9 @@ fn is_right(truth: &[u32], logits: &[f64], problem: ProblemType) -> bool {
 fn row_slope(truth: &[u32], logits: &[f64], problem: ProblemType, b: f64) -> [f64; 2] {
     match problem {
         ProblemType::SingleLabel => {
-            let scaled: Vec<f64> = logits.iter().map(|z| b * z).collect();
-            let weighted = softmax(&scaled).into_iter().zip(logits);
+            let mut p: Vec<f64> = logits.iter().map(|z| b * z).collect();
+            softmax(&mut p);
+            let weighted = p.into_iter().zip(logits);
             let (mean, square) = weighted.fold((0.0, 0.0), |(m, s), (p, z)| (m + p * z, s + p * z * z));
             let of_truth: f64 = truth.iter().map(|&id| logits[id as usize]).sum();
             [mean - of_truth, square - mean * mean]
@@ -126,17 +131,6 @@ fn logit(p: f64, problem: ProblemType) -> f64 {
             (p / (1.0 - p)).ln()
         }
     }
-}
-
-fn sigmoid(z: f64) -> f64 {
-    1.0 / (1.0 + (-z).exp())
-}
-
-fn softmax(logits: &[f64]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = logits.iter().map(|logit| (logit - largest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
 }
 
 #[cfg(test)]

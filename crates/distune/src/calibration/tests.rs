@@ -53,7 +53,7 @@ fn the_file_is_what_was_written_or_names_the_key() {
     };
     let number = |key: &str| text.split(&format!("\"{key}\": ")).nth(1).unwrap().split([',', '\n']).next().unwrap();
     let of = |key: &str| format!("\"{key}\": {}", number(key));
-    says(edited(&of("temperature"), "\"temperature\": 0"), "temperature: expected a number from 0.1 to 10, found 0");
+    says(edited(&of("temperature"), "\"temperature\": 0"), "temperature: expected a number from 0.01 to 100, found 0");
     says(edited(&of("temperature"), "\"temperature\": \"2\""), "temperature: invalid type: string");
     says(edited(&of("threshold"), "\"threshold\": 1.5"), "thresholds[0].threshold: expected a number from 0 to 1");
     says(edited(&of("support"), "\"support\": -1"), "thresholds[0].support: invalid value");

@@ -52,7 +52,7 @@ fn classes_without_rows() {
     assert_eq!(of(vec![1; 40], 3), [0.0, 1.0, 0.0].repeat(40));
     let two = of((0..40).map(|i| 2 * (i % 2)).collect(), 3);
     assert!(two.chunks_exact(3).all(|row| row[1] == 0.0 && (row[0] + row[2] - 1.0).abs() < 1e-12 && row[0] > 0.0));
-    let rows_of = |i: u32| if i % 2 == 0 { vec![0, 2] } else { vec![0] };
+    let rows_of = |i: u32| if i.is_multiple_of(2) { vec![0, 2] } else { vec![0] };
     let several = Logistic::fit(&rows, &Answers::Several((0..40).map(rows_of).collect()), 3).unwrap();
     let several = several.probabilities(&rows);
     assert!(several.chunks_exact(3).all(|row| row[0] == 1.0 && row[1] == 0.0 && row[2] > 0.0 && row[2] < 1.0));

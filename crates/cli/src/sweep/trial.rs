@@ -16,7 +16,7 @@ use distune::train::{
 use distune::{Error, Result};
 
 use super::watch::{Watch, Watcher};
-use crate::train::{Start, open_model};
+use crate::train::{Before, Beside, Ending, Judged, Rows, Start, open_model};
 use crate::{Common, memory};
 
 /// What the trials of one model start from, until another model comes.
@@ -89,9 +89,12 @@ impl Ground {
         };
         let best = directory.wants_run(&Record::new(trial, End::Done(Box::new(finished.clone()))))?;
         let judged = best.is_some() || directory.sweep().plan.test == TestRows::All;
-        let test = self.start.rows.test.as_ref().filter(|_| judged);
-        let test = test.map(|rows| trained.judge(rows, &settings.recipe, &mut watcher)).transpose()?;
-        finished.test = test.as_ref().map(Into::into);
+        let rows_of = &self.start.rows;
+        let ending = best.as_ref().map(|_| trained.end(rows_of, &settings.recipe, &mut watcher)).transpose()?;
+        let alone = rows_of.test.as_ref().filter(|_| judged && ending.is_none());
+        let alone = alone.map(|rows| trained.judge(rows, &settings.recipe, &mut watcher)).transpose()?;
+        let test = ending.as_ref().map_or(alone.as_ref(), |ending| ending.test.as_ref());
+        finished.test = test.map(Into::into);
         finished.peak_memory = memory::peak();
         let outcome = trained.outcome.clone();
         let run = Run {
@@ -100,9 +103,9 @@ impl Ground {
             settings: &settings,
             train_rows: rows,
             outcome: &outcome,
-            test: test.as_ref(),
-            calibration: None,
-            models: None,
+            test,
+            calibration: ending.as_ref().map(|ending| &ending.calibration),
+            models: ending.as_ref().and_then(|ending| ending.models.as_ref()),
         };
         run.write_records(&place)?;
         if let Some(best) = best {
@@ -150,6 +153,15 @@ struct Trained {
 }
 
 impl Trained {
+    /// Ends as a training does, whose run stays.
+    fn end(&mut self, rows: &Rows, recipe: &Recipe, watcher: &mut Watcher) -> Result<Ending> {
+        let judged = Judged { test: rows.test.as_ref(), validation: &rows.validation };
+        let beside = Beside { train: &rows.train, test_name: rows.test_name, seconds: self.outcome.train_seconds };
+        let engine = self.merged.as_mut().unwrap_or(&mut self.engine);
+        let ended = judged.after(&Before::default(), Some(beside), engine, watcher);
+        ended.map_err(|error| save_finished(error, &mut self.engine, &self.outcome, recipe, &self.storage))
+    }
+
     /// Judges other rows by the weights that are saved.
     fn judge(&mut self, rows: &Examples, recipe: &Recipe, watcher: &mut Watcher) -> Result<Evaluation> {
         let judged = evaluate(self.merged.as_mut().unwrap_or(&mut self.engine), rows, watcher);

@@ -11,41 +11,42 @@ use distune::{Error, Result};
 
 /// The rows that a training is judged on at its end.
 #[derive(Clone, Copy)]
-pub(super) struct Judged<'a> {
-    pub(super) test: Option<&'a Examples>,
-    pub(super) validation: &'a Examples,
+pub(crate) struct Judged<'a> {
+    pub(crate) test: Option<&'a Examples>,
+    pub(crate) validation: &'a Examples,
 }
 
 /// What the model that a training starts from predicts for them; nothing for one without a trained head.
-pub(super) struct Before(Option<Predictions>);
+#[derive(Default)]
+pub(crate) struct Before(Option<Predictions>);
 
 /// What the end of a training comes to.
-pub(super) struct Ending {
+pub(crate) struct Ending {
     /// The figures of the test rows, where there are some.
-    pub(super) test: Option<Evaluation>,
+    pub(crate) test: Option<Evaluation>,
     /// Fitted on the validation rows.
-    pub(super) calibration: Calibration,
+    pub(crate) calibration: Calibration,
     /// All models and baselines, unless those are not wanted.
-    pub(super) models: Option<ModelTable>,
+    pub(crate) models: Option<ModelTable>,
     /// Against the best baseline, and against the model that it started from.
-    pub(super) verdicts: Verdicts,
+    pub(crate) verdicts: Verdicts,
 }
 
 /// The trained model against others, on the rows that it is judged on.
-pub(super) struct Verdicts {
-    pub(super) baseline: Option<Pair>,
-    pub(super) start: Option<Pair>,
+pub(crate) struct Verdicts {
+    pub(crate) baseline: Option<Pair>,
+    pub(crate) start: Option<Pair>,
     /// Whether it was on the validation rows.
     on_validation: bool,
 }
 
 /// What the baselines are trained on and compared with.
-pub(super) struct Beside<'a> {
-    pub(super) train: &'a Examples,
+pub(crate) struct Beside<'a> {
+    pub(crate) train: &'a Examples,
     /// What the test rows are called.
-    pub(super) test_name: &'static str,
+    pub(crate) test_name: &'static str,
     /// Seconds that the training took.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
 }
 
 /// What the trained model is called.
@@ -60,13 +61,13 @@ impl<'a> Judged<'a> {
     }
 
     /// How many rows are judged beside the evaluations of a training.
-    pub(super) fn rows(self, head_is_trained: bool) -> usize {
+    pub(crate) fn rows(self, head_is_trained: bool) -> usize {
         let before = if head_is_trained { self.compared().len() } else { 0 };
         before + self.validation.len() + self.test.map_or(0, Examples::len)
     }
 
     /// Before the training.
-    pub(super) fn before(
+    pub(crate) fn before(
         self,
         head_is_trained: bool,
         engine: &mut dyn Engine,
@@ -76,7 +77,7 @@ impl<'a> Judged<'a> {
     }
 
     /// After it: calibrates on the validation rows, judges the test rows, and compares; with baselines if there is what they need.
-    pub(super) fn after(
+    pub(crate) fn after(
         self,
         before: &Before,
         beside: Option<Beside>,
@@ -147,7 +148,7 @@ impl Compared<'_> {
 
 impl Verdicts {
     /// "It beats the baseline. ...", and "Fine-tuning helped. ..."
-    pub(super) fn sentences(&self) -> Vec<String> {
+    pub(crate) fn sentences(&self) -> Vec<String> {
         let favoured = match self.on_validation {
             true => " These rows also chose the epoch, which favours the trained model.",
             false => "",

@@ -19,7 +19,7 @@ use distune::train::{
 use distune::unfinished::{UnfinishedRun, shell_quoted};
 use distune::{Error, Result};
 
-use self::helped::{Beside, Judged};
+pub(crate) use self::helped::{Before, Beside, Ending, Judged};
 pub(crate) use self::report::cache_line;
 use self::report::{Report, Watcher, adapters, show_parts};
 pub(crate) use self::start::{Rows, SettingArgs, Start, check_thawed, open_model, read_rows};

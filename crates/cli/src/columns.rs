@@ -57,6 +57,7 @@ impl ColumnArgs {
             pair: self.pair_column.clone().or(base.pair),
             group: self.group_column.clone().or(base.group),
             skip_bad: self.skip_bad || base.skip_bad,
+            others: base.others,
             several_labels: false,
             trees: trees.unwrap_or(base.trees),
         }

@@ -46,6 +46,9 @@ pub struct Columns {
     /// Name of the column whose rows of one value a split keeps together; none unless it is named.
     #[serde(rename = "group_column", skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Names of further columns, which are read as they are ([`super::Table::others`]).
+    #[serde(skip)]
+    pub others: Vec<String>,
     /// Whether rows that cannot be used are left out and listed in [`super::Table::skipped`], instead of being an error.
     pub skip_bad: bool,
     /// Whether rows are known to have any number of labels, as by another split or by a model: then a row may have none even
@@ -57,12 +60,21 @@ pub struct Columns {
 }
 
 /// Where the columns are in a header.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Indices {
     pub(super) text: usize,
     pub(super) pair: Option<usize>,
     pub(super) label: Option<usize>,
     pub(super) group: Option<usize>,
+    pub(super) others: Vec<usize>,
+}
+
+impl Indices {
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = usize> {
+        let named = [Some(self.text), self.pair, self.label, self.group];
+        named.into_iter().flatten().chain(self.others.iter().copied())
+    }
 }
 
 /// Whether rows must have labels.
@@ -116,7 +128,26 @@ impl Columns {
                 return Err(Error::file(path, problem, hint));
             }
         }
-        Ok(Indices { text, pair, label, group })
+        let taken: Vec<usize> = [Some(text), pair, label, group].into_iter().flatten().collect();
+        let others = self.others(path, header, &taken)?;
+        Ok(Indices { text, pair, label, group, others })
+    }
+
+    /// The further columns, each once and none of those that are taken.
+    fn others(&self, path: &Path, header: &[String], taken: &[usize]) -> Result<Vec<usize>> {
+        let mut found: Vec<usize> = Vec::new();
+        for name in &self.others {
+            let Some(index) = find(path, header, name)? else {
+                let problem = format!("no column {name:?}; columns found: {}", quoted(header, LISTED));
+                return Err(Error::file(path, problem, "Name one of them"));
+            };
+            if taken.contains(&index) || found.contains(&index) {
+                let problem = format!("column {name:?} is asked for twice, or is one of text and label");
+                return Err(Error::file(path, problem, "Name another column, each once"));
+            }
+            found.push(index);
+        }
+        Ok(found)
     }
 
     /// The columns of both texts of a pair, where neither is named and the header has two such names.

@@ -246,7 +246,7 @@ mod tests {
             group: Some("d".into()),
             skip_bad: true,
             trees: Trees { phrases: true, five_classes: true },
-            several_labels: false,
+            ..Columns::default()
         };
         file.recipe = Recipe {
             unfreeze: "blocks:2,4+bias+*.q_lin.*".parse::<Unfreeze>().unwrap(),

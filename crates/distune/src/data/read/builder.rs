@@ -39,6 +39,8 @@ pub(super) struct Row<'a> {
     pub(super) pair: Option<Cell<'a>>,
     pub(super) label: Option<Cell<'a>>,
     pub(super) group: Option<Cell<'a>>,
+    /// Those of the further columns.
+    pub(super) others: Vec<Cell<'a>>,
 }
 
 /// A table in the making.
@@ -62,6 +64,7 @@ impl Builder {
             pair_column: name(indices.pair),
             label_column: name(indices.label),
             group_column: name(indices.group),
+            others: indices.others.iter().filter_map(|&index| Some((name(Some(index))?, Vec::new()))).collect(),
             multi_label: columns.several_labels && indices.label.is_some(),
             ..Table::default()
         };
@@ -79,9 +82,12 @@ impl Builder {
     }
 
     /// Appends a row that begins on line `line`.
-    pub(super) fn row(&mut self, line: u64, row: Row) -> Result<()> {
-        match self.checked(row) {
-            Ok([text, pair, label, group]) => {
+    pub(super) fn row(&mut self, line: u64, mut row: Row) -> Result<()> {
+        let names = self.table.others.iter().map(|(name, _)| name);
+        let others = std::mem::take(&mut row.others).into_iter().zip(names).map(|(cell, name)| value(cell, name));
+        let others: Result<Vec<String>, Problem> = others.collect();
+        match others.and_then(|others| Ok((self.checked(row)?, others))) {
+            Ok(([text, pair, label, group], others)) => {
                 let label = label.inspect(|label| {
                     if label.is_empty() {
                         self.unlabelled.push(self.table.len());
@@ -92,6 +98,7 @@ impl Builder {
                 table.pairs.extend(pair);
                 table.labels.extend(label);
                 table.groups.extend(group);
+                table.others.iter_mut().zip(others).for_each(|((_, values), value)| values.push(value));
                 table.lines.push(line);
                 Ok(())
             }
@@ -211,6 +218,23 @@ pub(super) fn text(cell: Cell, what: &str, column: &str) -> Result<String, Probl
         }
     };
     if text.trim().is_empty() { Err((format!("the {what} in column {column} is empty"), BLANK)) } else { Ok(text) }
+}
+
+/// A field of a further column as text, whatever it is; nothing where the row has none.
+fn value(cell: Cell, column: &str) -> Result<String, Problem> {
+    match cell {
+        Cell::Missing | Cell::Null => Ok(String::new()),
+        Cell::Raw(bytes) => Ok(utf8(bytes, &quoted(&[column], 1))?.to_owned()),
+        Cell::Text(text) => Ok(text.into_owned()),
+        Cell::Name(name) => Ok(name),
+        Cell::Integer(number) => Ok(number.to_string()),
+        Cell::Float(number) => Ok(number.to_string()),
+        Cell::Boolean(value) => Ok(value.to_string()),
+        Cell::List(_) | Cell::Other(_) => {
+            let problem = format!("column {} is {}, expected text or a number", quoted(&[column], 1), name(&cell));
+            Err((problem, "Name another column"))
+        }
+    }
 }
 
 /// The name of a row's only label; blank where there is none.

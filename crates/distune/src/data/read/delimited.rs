@@ -185,9 +185,14 @@ impl<'a> Rows<'a> {
     /// Hands the row on.
     fn give(&self, table: &mut Builder) -> Result<()> {
         let cell = |index: usize| Cell::Raw(self.record.get(index).unwrap_or_default());
-        let at = table.columns;
-        let row =
-            Row { text: cell(at.text), pair: at.pair.map(cell), label: at.label.map(cell), group: at.group.map(cell) };
+        let at = &table.columns;
+        let row = Row {
+            text: cell(at.text),
+            pair: at.pair.map(cell),
+            label: at.label.map(cell),
+            group: at.group.map(cell),
+            others: at.others.iter().copied().map(cell).collect(),
+        };
         table.row(self.line, row)
     }
 }

@@ -78,7 +78,7 @@ fn each_of_array(mut source: Source, mut take: impl FnMut(u64, &[u8]) -> Result<
 struct Objects<'a> {
     path: &'a std::path::Path,
     table: Option<Builder>,
-    /// Keys of text, pair, label and group.
+    /// Keys of text, pair, label and group, and of the further columns.
     keys: Vec<Option<String>>,
     columns: &'a Columns,
     labels: Labels,
@@ -96,9 +96,10 @@ impl Objects<'_> {
                     Err(error) => return Err(Error::row(path, line, wrong(&error, json), HINT)),
                 };
                 let table = Builder::new(path, &first.0, columns, labels)?;
-                let at = table.columns;
+                let at = &table.columns;
                 let key = |index: Option<usize>| first.0.get(index?).cloned();
                 self.keys = vec![key(Some(at.text)), key(at.pair), key(at.label), key(at.group)];
+                self.keys.extend(at.others.iter().map(|&index| key(Some(index))));
                 none.insert(table)
             }
         };
@@ -107,9 +108,12 @@ impl Objects<'_> {
         let wanted = Wanted { keys: &self.keys, label_left_out: left_out };
         let read = wanted.deserialize(&mut input).and_then(|cells| input.end().map(|()| cells));
         match read {
-            Ok([text, pair, label, group]) => {
-                let asked = |index: usize, cell| self.keys[index].as_ref().map(|_| cell);
-                table.row(line, Row { text, pair: asked(1, pair), label: asked(2, label), group: asked(3, group) })
+            Ok(mut cells) => {
+                let others = cells.split_off(4);
+                let mut take = |index: usize| std::mem::replace(&mut cells[index], Cell::Missing);
+                let mut asked = |index: usize| self.keys[index].as_ref().map(|_| take(index));
+                let [pair, label, group] = [1, 2, 3].map(&mut asked);
+                table.row(line, Row { text: take(0), pair, label, group, others })
             }
             Err(error) => table.bad(Error::row(path, line, wrong(&error, json), HINT)),
         }
@@ -174,7 +178,7 @@ struct Wanted<'k> {
 }
 
 impl<'de> DeserializeSeed<'de> for Wanted<'_> {
-    type Value = [Cell<'de>; 4];
+    type Value = Vec<Cell<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Self::Value, D::Error> {
         input.deserialize_map(self)
@@ -182,14 +186,14 @@ impl<'de> DeserializeSeed<'de> for Wanted<'_> {
 }
 
 impl<'de> Visitor<'de> for Wanted<'_> {
-    type Value = [Cell<'de>; 4];
+    type Value = Vec<Cell<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut cells = [const { Cell::Missing }; 4];
+        let mut cells: Vec<Cell> = self.keys.iter().map(|_| Cell::Missing).collect();
         while let Some(Key(key)) = map.next_key()? {
             match self.keys.iter().position(|wanted| wanted.as_deref() == Some(&*key)) {
                 Some(index) if !matches!(cells[index], Cell::Missing) => {

@@ -47,6 +47,9 @@ pub struct Table {
     pub classes: Vec<String>,
     /// `[N]` groups as written; empty when there is no such column.
     pub groups: Vec<String>,
+    /// Further columns ([`Columns::others`]): the name of each, and `[N]` its values, as written or as a number is written; nothing
+    /// where a row has none.
+    pub others: Vec<(String, Vec<String>)>,
     /// `[N]` line in the file on which each row begins, counted from 1; a header is line 1. In Parquet, the number of the row.
     pub lines: Vec<u64>,
     /// The messages of the rows that were left out ([`Columns::skip_bad`]).
@@ -90,6 +93,7 @@ impl Table {
             group_column: self.group_column.clone(),
             multi_label: self.multi_label,
             classes: self.classes.clone(),
+            others: self.others.iter().map(|(name, _)| (name.clone(), Vec::new())).collect(),
             ..Self::default()
         }
     }
@@ -104,6 +108,7 @@ impl Table {
         pick(&mut self.labels, &from.labels, rows);
         pick(&mut self.groups, &from.groups, rows);
         pick(&mut self.lines, &from.lines, rows);
+        self.others.iter_mut().zip(&from.others).for_each(|((_, to), (_, from))| pick(to, from, rows));
     }
 }
 
@@ -155,6 +160,7 @@ pub fn read_files(paths: &[PathBuf], columns: &Columns, labels: Labels) -> Resul
         all.labels.extend(table.labels);
         all.groups.extend(table.groups);
         all.lines.extend(table.lines);
+        all.others.iter_mut().zip(table.others).for_each(|((_, all), (_, values))| all.extend(values));
         all.skipped.extend(table.skipped);
         all.notes.extend(table.notes);
         if all.classes != table.classes {

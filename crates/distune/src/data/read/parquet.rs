@@ -77,7 +77,7 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
     let root = metadata.schema();
     let header: Vec<String> = root.get_fields().iter().map(|field| field.name().to_owned()).collect();
     let mut table = Builder::new(path, &header, columns, labels)?;
-    let at = table.columns;
+    let at = table.columns.clone();
     let classes = metadata
         .key_value_metadata()
         .and_then(|pairs| pairs.iter().find(|pair| pair.key == "huggingface")?.value.as_deref())
@@ -88,8 +88,7 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
     }
 
     // only the columns that are needed, which come in the order of the file
-    let wanted: Vec<usize> =
-        (0..header.len()).filter(|&i| [Some(at.text), at.pair, at.label, at.group].contains(&Some(i))).collect();
+    let wanted: Vec<usize> = (0..header.len()).filter(|&i| at.all().any(|index| index == i)).collect();
     for (number, row) in (1..).zip(projected(path, &*reader, &wanted)?) {
         let mut fields: Vec<(usize, Field)> = wanted.iter().copied().zip(row?).collect();
         let mut take = |index: usize| match fields.iter_mut().find(|(at, _)| *at == index) {
@@ -100,7 +99,8 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
         match label {
             Ok(label) => {
                 let (text, pair, group) = (take(at.text), at.pair.map(&mut take), at.group.map(&mut take));
-                table.row(number, Row { text, pair, label, group })?;
+                let others = at.others.iter().copied().map(&mut take).collect();
+                table.row(number, Row { text, pair, label, group, others })?;
             }
             Err(id) => {
                 let column = at.label.map_or("label", |index| &header[index]);

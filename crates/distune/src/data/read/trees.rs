@@ -78,7 +78,10 @@ pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<
             match if trees.five_classes { Some(FIVE[label]) } else { TWO[label] } {
                 Some(name) => {
                     let label = table.columns.label.map(|_| Cell::Text(name.into()));
-                    table.row(number, Row { text: Cell::Text(text.into()), pair: None, label, group: None })?;
+                    table.row(
+                        number,
+                        Row { text: Cell::Text(text.into()), pair: None, label, group: None, others: Vec::new() },
+                    )?;
                 }
                 None => neutral += 1,
             }

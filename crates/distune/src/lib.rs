@@ -3,8 +3,11 @@
 //! The way of the data: [`data`] reads rows, [`tokenize`] makes token ids, [`data::Batch`] packs them, an
 //! [`engine::Engine`] computes logits and training steps, [`train`] runs the epochs, [`eval`] judges, [`calibration`] fits what
 //! probabilities are worth, [`baselines`] say whether a transformer is worth it, [`run`] writes
-//! the directory that Transformers loads, [`unfinished`] keeps it until then, [`predict`] uses it. [`hub`] fetches models and data by name.
+//! the directory that Transformers loads, [`unfinished`] keeps it until then, [`predict`] uses it, [`analysis`] and
+//! [`attribution`] say where and why it errs. [`hub`] fetches models and data by name.
 
+pub mod analysis;
+pub mod attribution;
 pub mod baselines;
 pub mod calibration;
 pub mod curves;

@@ -7,6 +7,7 @@ use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 use super::flips::flips;
 use super::interval::Method;
 use super::resample::Resamples;
+use super::significance::holm;
 use super::verdict::{Evidence, Finding, verdict};
 use super::{Bootstrap, Estimate, Interval, Metric, Predictions, estimates};
 use crate::data::Answers;
@@ -87,7 +88,7 @@ pub struct Changes {
     pub both_wrong: usize,
     /// [`mcnemar`] of the two.
     pub p_value: f64,
-    /// The same, allowing for all the comparisons that were made (S. Holm, Scandinavian Journal of Statistics 6, 1979).
+    /// The same, allowing for all the comparisons that were made (Holm's adjustment).
     pub p_adjusted: f64,
 }
 
@@ -213,16 +214,11 @@ fn changes(truth: &Answers, a: &Group, b: &Group) -> Option<Changes> {
     Some(Changes { gained, lost, both_wrong, p_value, p_adjusted: p_value })
 }
 
-/// Holm's adjustment: the smallest of n p-values times n, the next one times n - 1 and so on, none below the one before.
+/// Fills in the p-values that allow for all the comparisons.
 fn adjust(changes: &mut [Option<Changes>]) {
     let mut tests: Vec<&mut Changes> = changes.iter_mut().flatten().collect();
-    tests.sort_by(|a, b| a.p_value.total_cmp(&b.p_value));
-    let (mut left, mut before) = (tests.len() as f64, 0.0);
-    for test in tests {
-        before = (test.p_value * left).min(1.0).max(before);
-        test.p_adjusted = before;
-        left -= 1.0;
-    }
+    let p_values: Vec<f64> = tests.iter().map(|test| test.p_value).collect();
+    tests.iter_mut().zip(holm(&p_values)).for_each(|(test, p_adjusted)| test.p_adjusted = p_adjusted);
 }
 
 /// Half the 95 % interval of a difference of means that comes of the seeds: Student's, with the variance of both groups pooled. A

@@ -20,6 +20,7 @@ mod ranking;
 mod reliability;
 mod resample;
 mod rows;
+mod significance;
 mod table;
 mod verdict;
 
@@ -34,5 +35,7 @@ pub use predictions::Predictions;
 pub use probabilities::{ClassRanking, ProbabilityMetrics};
 pub use reliability::{BINS, ReliabilityBin, reliability};
 pub use resample::{Bootstrap, Estimate, estimates};
+pub use significance::{fisher_exact, holm};
 pub use table::{summary, table};
 pub use verdict::Finding;
+pub(crate) use verdict::SIGNIFICANT;

@@ -93,7 +93,7 @@ impl Predictions {
     }
 
     /// Checks that there is a prediction for each row, and a probability for each row and class.
-    pub(super) fn check(&self, truth: &Answers, names: &[String]) -> Result<()> {
+    pub(crate) fn check(&self, truth: &Answers, names: &[String]) -> Result<()> {
         metrics::check(truth, &self.answers, names)?;
         let (rows, classes) = (truth.len(), names.len());
         match &self.probabilities {

@@ -7,13 +7,13 @@ use super::{Estimate, Metric};
 use crate::data::audit::thousands;
 
 /// What is called chance above this p-value, or where the 95 % interval of a difference holds 0.
-const SIGNIFICANT: f64 = 0.05;
+pub(crate) const SIGNIFICANT: f64 = 0.05;
 
-/// What a comparison of a model with the first one comes to.
+/// What a comparison comes to: of a model with the first one, of a part of the rows with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
-    /// It is better than the first one, by more than chance.
+    /// It is better than that, by more than chance.
     Better,
     /// It is worse, by more than chance.
     Worse,

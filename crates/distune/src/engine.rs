@@ -202,7 +202,7 @@ impl Cpu {
 
 /// Runs `work` on a thread of the current pool. Its many small parallel operations then start on that thread: from
 /// outside, each would wait for the pool to wake, which on a busy machine costs far more than the work.
-fn inside_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+pub(crate) fn inside_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| work())
 }
 
@@ -244,7 +244,7 @@ impl Training {
         let frozen = frozen.map(|frozen| (self.thawed.frozen_blocks(), frozen));
         let dropout = Some(StepDropout { seed: options.seed, step, rates: options.dropout });
         let accumulate = self.accumulated;
-        let pass = Pass { config: &model.config, batch, dropout, frozen, thawed: Some(&thawed), accumulate };
+        let pass = Pass { dropout, frozen, thawed: Some(&thawed), accumulate, ..Pass::inference(&model.config, batch) };
         let waiting = self.waiting.take();
         let weights = match (&waiting, &mut self.kept) {
             (Some(step), Some(kept)) => {

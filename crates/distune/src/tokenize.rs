@@ -1,5 +1,6 @@
 //! Texts to token ids, by the model's own `tokenizer.json`. Called by `train`, `eval`, prediction and serving.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,32 @@ pub struct Encoded {
     pub ids: Vec<u32>,
     /// Whether the end of the text was cut off.
     pub truncated: bool,
+}
+
+/// A text, or a pair of texts, as tokens that know where they are in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traced {
+    /// The text, or both texts.
+    pub texts: Vec<String>,
+    /// As [`Encoded::ids`].
+    pub ids: Vec<u32>,
+    /// What each of them is.
+    pub tokens: Vec<Token>,
+    /// As [`Encoded::truncated`].
+    pub truncated: bool,
+}
+
+/// A token, and where it is in its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// As in the vocabulary.
+    pub token: String,
+    /// Which text it is of: 0, or 1 for the second of a pair; none for a special token.
+    pub text: Option<usize>,
+    /// Which word of that text it is of, where the tokenizer tells.
+    pub word: Option<u32>,
+    /// Where it begins and ends in that text, in characters.
+    pub place: Range<usize>,
 }
 
 /// A tokenizer that cuts texts at a maximum length and never pads.
@@ -112,10 +139,36 @@ impl Tokenizer {
         self.encoded(self.inner.encode_fast((text, second), true))
     }
 
+    /// Encodes one text, or a pair of texts, and finds its tokens in it.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn trace(&self, text: &str, second: Option<&str>) -> Result<Traced> {
+        let encoding = match second {
+            None => self.inner.encode_char_offsets(text, true),
+            Some(second) => self.inner.encode_char_offsets((text, second), true),
+        };
+        let encoding = encoding.map_err(|error| self.cannot_encode(&error))?;
+        let (texts, special) = (encoding.get_sequence_ids(), encoding.get_special_tokens_mask());
+        let tokens = encoding.get_tokens().iter().enumerate().map(|(i, token)| {
+            let (start, end) = encoding.get_offsets()[i];
+            let text = if special[i] == 1 { None } else { Some(texts[i].unwrap_or(0)) };
+            Token { token: token.clone(), text, word: encoding.get_word_ids()[i], place: start..end }
+        });
+        Ok(Traced {
+            texts: [Some(text), second].into_iter().flatten().map(str::to_owned).collect(),
+            ids: encoding.get_ids().to_vec(),
+            tokens: tokens.collect(),
+            truncated: !encoding.get_overflowing().is_empty(),
+        })
+    }
+
+    fn cannot_encode(&self, error: &tokenizers::Error) -> Error {
+        Error::file(&self.path, format!("cannot encode a text: {error}"), "Check that the file is complete")
+    }
+
     fn encoded(&self, encoding: tokenizers::Result<tokenizers::Encoding>) -> Result<Encoded> {
-        let encoding = encoding.map_err(|error| {
-            Error::file(&self.path, format!("cannot encode a text: {error}"), "Check that the file is complete")
-        })?;
+        let encoding = encoding.map_err(|error| self.cannot_encode(&error))?;
         Ok(Encoded { ids: encoding.get_ids().to_vec(), truncated: !encoding.get_overflowing().is_empty() })
     }
 }

@@ -147,6 +147,8 @@ pub struct Pass<'a, T> {
     pub batch: &'a Batch,
     /// Without it nothing is dropped.
     pub dropout: Option<StepDropout>,
+    /// Sums of word and position embeddings `[T, D]` in place of those of the batch's tokens.
+    pub embedded: Option<&'a [T]>,
     /// What the parts below this block put out for this batch, `[T, D]` (`[B, D]` after the last block); without it they
     /// are computed.
     pub frozen: Option<(usize, &'a [T])>,
@@ -159,7 +161,7 @@ pub struct Pass<'a, T> {
 impl<'a, T> Pass<'a, T> {
     /// Without dropout, from the tokens on, keeping nothing for a backward pass.
     pub fn inference(config: &'a Config, batch: &'a Batch) -> Self {
-        Self { config, batch, dropout: None, frozen: None, thawed: None, accumulate: false }
+        Self { config, batch, dropout: None, embedded: None, frozen: None, thawed: None, accumulate: false }
     }
 
     /// The lowest block with parameters that train, or the depth when only the head has.

@@ -35,6 +35,13 @@ impl<T: Default> Scratch<T> {
     }
 }
 
+impl<T> Scratch<T> {
+    /// After a pass down to the embeddings, the gradient of their sums `[T, D]`, before the layer norm.
+    pub fn input_gradient(&self) -> &[T] {
+        &self.d_output
+    }
+}
+
 /// Computes the gradients of every tensor of `pass.thawed`, given `dlogits [B, C]` and what the forward
 /// pass left. Overwrites `gradients`, which have these tensors (`Thawed::has_gradient`), or adds to them.
 pub fn backward<T: Real>(

@@ -97,6 +97,12 @@ impl Config {
         Ok(Self { raw, ..config })
     }
 
+    /// The token that fills up batches elsewhere, and stands for no word: `pad_token_id`.
+    pub fn pad_token_id(&self) -> u32 {
+        let id = self.raw.get("pad_token_id").and_then(Value::as_u64).unwrap_or(0);
+        u32::try_from(id).ok().filter(|&id| (id as usize) < self.vocab_size).unwrap_or(0)
+    }
+
     /// The same model with other classes.
     #[must_use]
     pub fn with_labels(&self, labels: Vec<String>, problem_type: ProblemType) -> Self {

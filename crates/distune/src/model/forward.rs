@@ -50,7 +50,10 @@ fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T]>, pass: Pass<T
     let Pass { config, batch, .. } = pass;
     let (tokens, d) = (batch.tokens(), config.dim);
     let sum = a.embeddings_normalized.sized(tokens * d);
-    k::embed(sum, &batch.ids, &batch.offsets, w.words, w.positions, d);
+    match pass.embedded {
+        Some(embedded) => sum.copy_from_slice(embedded),
+        None => k::embed(sum, &batch.ids, &batch.offsets, w.words, w.positions, d),
+    }
     let (output, rstd) = (a.output.sized(tokens * d), a.embeddings_rstd.sized(tokens));
     k::layer_norm(output, sum, rstd, &[], w.norm.gamma, w.norm.beta);
     pass.dropout(0, Site::Embeddings, batch.tokens_before).apply(output, d);

@@ -38,6 +38,12 @@ impl Thawed {
         Self::new(table, |tensor| tensor.group >= group)
     }
 
+    /// The least with which a backward pass goes down to the sums of embeddings: the head, which always trains, and the bias of
+    /// their layer norm.
+    pub fn least_from_embeddings(table: &Arc<Table>) -> Self {
+        Self::new(table, |tensor| tensor.name.ends_with("embeddings.LayerNorm.bias"))
+    }
+
     /// What of it trains in a step; without stages, all.
     pub fn at(&self, step: u64, stages: &[Stage]) -> Self {
         let begun = stages.iter().filter(|stage| stage.first_step <= step);

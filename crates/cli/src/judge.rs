@@ -121,6 +121,17 @@ impl Rows {
         columns: &ColumnArgs,
         common: &Common,
     ) -> Result<Self> {
+        Self::read_columns(predictors, data, split, columns.resolve(), common)
+    }
+
+    /// As [`Self::read`], with columns that are resolved.
+    pub(crate) fn read_columns(
+        predictors: &[&Predictor],
+        data: Option<&str>,
+        split: Option<&str>,
+        columns: Columns,
+        common: &Common,
+    ) -> Result<Self> {
         let model = predictors.iter().find_map(|predictor| predictor.model_labels());
         let files: Vec<&PredictionFile> = predictors.iter().filter_map(|predictor| predictor.as_file()).collect();
         let labels = |table: Option<&Table>| match model {
@@ -135,7 +146,7 @@ impl Rows {
             return Ok(Self { path: file.path.clone(), table: None, truth: file.own_truth(&labels)?, labels });
         };
         let several_labels = predictors.iter().any(|predictor| predictor.several_labels());
-        let columns = Columns { several_labels, ..columns.resolve() };
+        let columns = Columns { several_labels, ..columns };
         let table = sources::table(data, split, &columns, Labels::Required, common)?;
         let labels = labels(Some(&table))?;
         let truth = Dataset::answers(&table, &labels)?;

@@ -10,7 +10,9 @@ mod compare;
 mod convert;
 mod data;
 mod decide;
+mod errors;
 mod eval;
+mod explain;
 mod hub;
 mod info;
 mod judge;
@@ -97,6 +99,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Compare(compare::CompareArgs),
     Calibrate(calibrate::CalibrateArgs),
+    Errors(errors::ErrorsArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
     /// Check, convert, split and sample data
@@ -127,6 +130,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(args, &cli.common),
         Command::Compare(args) => compare::run(args, &cli.common),
         Command::Calibrate(args) => calibrate::run(args, &cli.common),
+        Command::Errors(args) => errors::run(args, &cli.common),
         Command::Predict(args) => predict::run(args, &cli.common),
         Command::Bench(args) => bench::run(args, &cli.common),
         Command::Data(command) => data::run(command, &cli.common),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 use distune::Error;
+use distune::attribution::{Attribution, Explainer};
 use distune::data::{LabelMap, Labels, Table, check_ids};
 use distune::engine::{Cpu, Engine};
 use distune::eval::{Predictions, confidences};
@@ -15,6 +16,7 @@ use serde_json::{Map, json};
 
 use crate::columns::ColumnArgs;
 use crate::decide::{Decision, DecisionArgs};
+use crate::explain::{self, explain};
 use crate::output::note;
 use crate::progress::Progress;
 use crate::sources::Classifier;
@@ -22,6 +24,8 @@ use crate::{Common, sources, stop};
 
 /// Texts that are predicted together.
 const AT_ONCE: usize = 512;
+/// Rows that are predicted and explained between two signs of progress.
+const EXPLAINED_AT_ONCE: usize = 8;
 /// Of more classes than this, a line of text has the [`MOST_PROBABLE`] ones.
 const CLASSES_SHOWN: usize = 10;
 const MOST_PROBABLE: usize = 5;
@@ -51,6 +55,10 @@ pub(crate) struct PredictArgs {
     /// With --json, print the logits too
     #[arg(long, requires = "json")]
     logits: bool,
+    /// Show which words each prediction rests on, or with =LABEL which speak for and against that label (integrated gradients): coloured
+    /// on a terminal, else listed; with --json the score of each token
+    #[arg(long, value_name = "LABEL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    explain: Option<String>,
 }
 
 pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
@@ -61,19 +69,20 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
         (false, _) => Format::Text,
         (true, logits) => Format::Json { logits },
     };
-    let output = Output { format, decision: &decision };
+    let explain = args.explain.as_deref().map(|label| class(label, classifier.engine.config())).transpose()?;
+    let how = How { format, decision: &decision, explain, common };
     if let Some(data) = &args.data {
         // labels are not needed, whatever they are
         let columns = args.columns.resolve();
         let table = sources::table(data, args.split.as_deref(), &columns, Labels::Ignored, common)?;
         classifier.check_texts(&table.path, !table.pairs.is_empty())?;
-        return predict_rows(&mut classifier.engine, &classifier.tokenizer, &table, output, common);
+        return predict_rows(&mut classifier.engine, &classifier.tokenizer, &table, how);
     }
     let from = if args.texts.is_empty() { "standard input" } else { "the arguments" };
     classifier.check_texts(Path::new(from), false)?;
     let Classifier { engine, tokenizer, .. } = &mut classifier;
     if !args.texts.is_empty() {
-        return predict(engine, tokenizer, &args.texts, &[], Source::Arguments, output);
+        return predict(engine, tokenizer, &args.texts, &[], Source::Arguments, how);
     }
     let terminal = stdin().is_terminal();
     if terminal {
@@ -99,7 +108,7 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
         }
         stop::waiting(false);
         // what came before the bad line is answered all the same
-        predict(engine, tokenizer, &texts, &[], Source::Lines { first }, output)?;
+        predict(engine, tokenizer, &texts, &[], Source::Lines { first }, how)?;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -111,20 +120,15 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
 }
 
 /// Predicts the rows of a table.
-fn predict_rows(
-    engine: &mut Cpu,
-    tokenizer: &Tokenizer,
-    table: &Table,
-    output: Output,
-    common: &Common,
-) -> anyhow::Result<()> {
+fn predict_rows(engine: &mut Cpu, tokenizer: &Tokenizer, table: &Table, how: How) -> anyhow::Result<()> {
     // a bar between the lines on a terminal would be in their way
-    let mut progress = (!stdout().is_terminal()).then(|| Progress::new(common, "rows"));
-    for first in (0..table.len()).step_by(AT_ONCE) {
-        let rows = first..table.len().min(first + AT_ONCE);
+    let mut progress = (!stdout().is_terminal()).then(|| Progress::new(how.common, "rows"));
+    let at_once = if how.explain.is_some() { EXPLAINED_AT_ONCE } else { AT_ONCE };
+    for first in (0..table.len()).step_by(at_once) {
+        let rows = first..table.len().min(first + at_once);
         let pairs = if table.pairs.is_empty() { &[] } else { &table.pairs[rows.clone()] };
         let source = Source::Rows { path: &table.path, lines: &table.lines[rows.clone()] };
-        predict(engine, tokenizer, &table.texts[rows.clone()], pairs, source, output)?;
+        predict(engine, tokenizer, &table.texts[rows.clone()], pairs, source, how)?;
         if let Some(progress) = &mut progress {
             progress.set(rows.end, table.len(), String::new);
         }
@@ -193,17 +197,34 @@ impl Source<'_> {
     }
 }
 
-/// What is made of a prediction, and how it is printed.
-#[derive(Clone, Copy)]
-struct Output<'a> {
-    format: Format,
-    decision: &'a Decision,
-}
-
 #[derive(Clone, Copy)]
 enum Format {
     Text,
     Json { logits: bool },
+}
+
+/// What is done with each text.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    format: Format,
+    /// What is made of its probabilities.
+    decision: &'a Decision,
+    /// Whether predictions are explained: the class in question, or the predicted one.
+    explain: Option<Option<usize>>,
+    common: &'a Common,
+}
+
+/// The class that is to be explained; none for the predicted one.
+fn class(label: &str, config: &Config) -> distune::Result<Option<usize>> {
+    let found = LabelMap::of_model(config).id(label).map(|id| id as usize);
+    match found {
+        _ if label.is_empty() => Ok(None),
+        None => {
+            let expected = format!("one of {}", config.labels.join(", "));
+            Err(Error::value("command line", "--explain", expected, label))
+        }
+        found => Ok(found),
+    }
 }
 
 /// Predicts texts and prints a line for each, up to the first one that cannot be predicted.
@@ -213,7 +234,7 @@ fn predict(
     texts: &[String],
     pairs: &[String],
     source: Source,
-    output: Output,
+    how: How,
 ) -> anyhow::Result<()> {
     let empty = texts.iter().position(|text| text.trim().is_empty());
     let good = &texts[..empty.unwrap_or(texts.len())];
@@ -227,23 +248,67 @@ fn predict(
     }
     let (truncated, sequences): (Vec<bool>, Vec<Vec<u32>>) = encoded.into_iter().map(|e| (e.truncated, e.ids)).unzip();
     let (mut done, mut out) = (0, stdout().lock());
+    let mut to_explain = Vec::new();
     logits(engine, &sequences, |rows| {
         for row in rows {
             if row.iter().any(|logit| !logit.is_finite()) {
                 let hint = "The weights overflow on this text: the model is damaged, or its training diverged";
                 return Err(source.error(done, "a logit of the model is not a number", hint).into());
             }
-            let texts = [Some(&texts[done]), pairs.get(done)];
-            writeln!(out, "{}", line(texts, &config, row, truncated[done], output)?)?;
+            let object =
+                Prediction { texts: [Some(&texts[done]), pairs.get(done)], logits: row, truncated: truncated[done] };
+            match how.explain {
+                Some(_) => to_explain.push(row.to_vec()),
+                None => writeln!(out, "{}", object.line(&config, how, None)?)?,
+            }
             done += 1;
         }
         if stop::requested() {
-            return Err(source.interrupted(done).into());
+            let printed = if how.explain.is_some() { 0 } else { done };
+            return Err(source.interrupted(printed).into());
         }
         anyhow::Ok(())
     })?;
+    if let Some(class) = how.explain {
+        let mut explainer = Explainer::new(engine.model(), explain::options());
+        for (i, logits) in to_explain.iter().enumerate() {
+            let (text, pair) = (&texts[i], pairs.get(i));
+            let class = class.or_else(|| largest(logits));
+            let attribution =
+                match explain(&mut explainer, tokenizer, (text, pair.map(String::as_str)), class, how.common) {
+                    Err(Error::Interrupted { .. }) => return Err(source.interrupted(i).into()),
+                    attribution => attribution?,
+                };
+            let prediction = Prediction { texts: [Some(text), pair], logits, truncated: truncated[i] };
+            writeln!(out, "{}", prediction.line(&config, how, Some(&attribution))?)?;
+            out.flush()?;
+        }
+    }
     out.flush()?;
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The class of the largest logit.
+fn largest(logits: &[f32]) -> Option<usize> {
+    (0..logits.len()).reduce(|best, id| if logits[id] > logits[best] { id } else { best })
+}
+
+/// What is predicted for a text.
+struct Prediction<'a> {
+    texts: [Option<&'a String>; 2],
+    logits: &'a [f32],
+    truncated: bool,
+}
+
+impl Prediction<'_> {
+    /// As a line of output; what it rests on is a second line, or part of the JSON object.
+    fn line(&self, config: &Config, how: How, attribution: Option<&Attribution>) -> distune::Result<String> {
+        let text = line(self.texts, config, self.logits, self.truncated, how, attribution)?;
+        Ok(match (how.format, attribution) {
+            (Format::Text, Some(attribution)) => format!("{text}\n{}", explain::shown(attribution, explain::colours())),
+            _ => text,
+        })
+    }
 }
 
 /// One prediction as a line of output.
@@ -252,18 +317,19 @@ fn line(
     config: &Config,
     logits: &[f32],
     truncated: bool,
-    output: Output,
+    how: How,
+    attribution: Option<&Attribution>,
 ) -> distune::Result<String> {
     let (problem, labels) = (config.problem_type, &config.labels);
     let mut prediction = Predictions::none(problem);
     prediction.push(&probabilities(logits, problem));
-    let prediction = output.decision.apply(prediction)?;
+    let prediction = how.decision.apply(prediction)?;
     let confidence = confidences(&prediction, labels.len()).into_iter().flatten().next();
-    let abstained = output.decision.abstain_below.map(|least| confidence.is_some_and(|p| p < least));
+    let abstained = how.decision.abstain_below.map(|least| confidence.is_some_and(|p| p < least));
     let chosen = prediction.answers.row(0).iter().map(|&id| labels[id as usize].as_str());
     let chosen: Vec<&str> = chosen.filter(|_| abstained != Some(true)).collect();
     let probabilities = prediction.probabilities.unwrap_or_default();
-    let Format::Json { logits: with_logits } = output.format else {
+    let Format::Json { logits: with_logits } = how.format else {
         let mut classes: Vec<usize> = (0..labels.len()).collect();
         if classes.len() > CLASSES_SHOWN {
             classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
@@ -291,6 +357,9 @@ fn line(
     object["truncated"] = json!(truncated);
     if with_logits {
         object["logits"] = json!(logits);
+    }
+    if let Some(attribution) = attribution {
+        object["attribution"] = json!(attribution);
     }
     Ok(object.to_string())
 }

@@ -184,7 +184,7 @@ pub(crate) fn tokenizer(files: &ModelFiles, config: &Config, max_length: Option<
 }
 
 /// A setting in the recipe of a run directory.
-fn trained_with(files: &ModelFiles, key: &str) -> Option<serde_json::Value> {
+pub(crate) fn trained_with(files: &ModelFiles, key: &str) -> Option<serde_json::Value> {
     let recipe = std::fs::read_to_string(files.file("recipe.toml")).ok()?;
     let mut recipe: serde_json::Value = toml::from_str(&recipe).ok()?;
     recipe.get_mut(key).map(serde_json::Value::take)

@@ -19,6 +19,7 @@
 //! - `predict.rs`: `predict` and `eval`
 //! - `compare.rs`: `compare`, `eval` of files of predictions, whether a training helped
 //! - `calibrate.rs`: `calibrate`, what `eval` and `predict` make of probabilities, baselines
+//! - `errors.rs`: `errors`, and `predict --explain`
 //! - `check.rs`: `data check`
 //! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
@@ -34,6 +35,7 @@ mod checkpoints;
 mod compare;
 mod controls;
 mod data_convert;
+mod errors;
 mod errors_data;
 mod errors_model;
 mod errors_train;

@@ -8,7 +8,9 @@ use distune::data::{
     Columns, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_split, read_splits, read_train,
 };
 use distune::engine::{Cpu, Engine};
+use distune::hub::Repository;
 use distune::model::{Architecture, Config, Model, ModelFiles};
+use distune::report::Source;
 use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
 
@@ -37,6 +39,32 @@ mod assets {
         ("reviews/validation.tsv", include_bytes!("../../../assets/reviews/validation.tsv")),
         ("reviews/test.tsv", include_bytes!("../../../assets/reviews/test.tsv")),
     ];
+}
+
+/// What a page and a card tell of a model or of data by its name.
+pub(crate) fn source(kind: Kind, name: &str) -> Source {
+    let path = Path::new(name);
+    let english = Some("en".to_owned());
+    match (kind, Repository::parse(kind, name)) {
+        (Kind::Model, _) if name == BUNDLED => Source {
+            name: "the bundled encoder".to_owned(),
+            converted_from: Some("sentence-transformers/all-MiniLM-L6-v2".to_owned()),
+            about: Some("6 layers, 384 wide, converted exactly from all-MiniLM-L6-v2".to_owned()),
+            license: Some("apache-2.0".to_owned()),
+            language: english,
+            ..Source::default()
+        },
+        (Kind::Dataset, _) if name == REVIEWS => Source {
+            name: "reviews".to_owned(),
+            about: Some(
+                "the bundled movie reviews: the ground truth of VADER, Hutto and Gilbert, ICWSM 2014".to_owned(),
+            ),
+            language: english,
+            ..Source::default()
+        },
+        (_, Some(repository)) if !path.exists() => Source::of_hub(&repository),
+        _ => Source::local(path),
+    }
 }
 
 /// The files of a model by its name.

@@ -1,4 +1,4 @@
-//! Learning curves of a training as an SVG picture. Called by `run`.
+//! Learning curves of a training as an SVG picture. Called by `run`; the page draws each panel on its own.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -10,9 +10,11 @@ use crate::train::Outcome;
 const SIZE: (u32, u32) = (900, 640);
 /// Points of the training loss, at most: each is the mean of the steps around it.
 const POINTS: usize = 200;
-/// What a step's loss and a judged loss look like.
-const TRAINING: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
-const VALIDATION: RGBColor = RGBColor(0xd6, 0x27, 0x28);
+/// Size of letters in a panel; plotters divides it by 1.24.
+const LETTERS: i32 = 18;
+/// What is about the model itself, and what it is seen beside; the page's style sheet knows them.
+pub(crate) const TRAINED: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
+pub(crate) const OTHER: RGBColor = RGBColor(0xc2, 0x57, 0x0c);
 
 /// A line: its name, its points, its colour.
 type Line<'a> = (&'a str, &'a [(f64, f64)], RGBColor);
@@ -37,21 +39,32 @@ pub fn learning_curves(outcome: &Outcome) -> Result<String, String> {
 fn draw(root: &DrawingArea<SVGBackend, Shift>, outcome: &Outcome) -> Result<(), Problem> {
     root.fill(&WHITE)?;
     let (upper, lower) = root.split_vertically(SIZE.1 / 2);
-    let training = running_mean(outcome);
-    let judged = |of: fn(&Evaluation) -> f64| -> Vec<(f64, f64)> {
-        outcome.evaluations.iter().map(|e| (e.step as f64, of(&e.validation))).collect()
-    };
-    let losses = judged(|e| e.loss);
-    let several = outcome.evaluations.first().is_some_and(|e| e.validation.metrics.several_labels());
-    let name = if several { "micro F1, %" } else { "accuracy, %" };
-    let scores = judged(|e| 100.0 * e.metrics.micro_f1);
-    let best: Vec<(f64, f64)> =
-        outcome.best().map(|e| (e.step as f64, 100.0 * e.validation.metrics.micro_f1)).into_iter().collect();
-    let steps = outcome.steps.len() as f64;
-    panel(&upper, "loss", steps, &[("training", &training, TRAINING), ("validation", &losses, VALIDATION)], &[])?;
-    panel(&lower, name, steps, &[("validation", &scores, VALIDATION)], &best)?;
+    loss_panel(&upper, outcome)?;
+    score_panel(&lower, outcome)?;
     root.present()?;
     Ok(())
+}
+
+/// The training loss and the validation loss.
+pub(crate) fn loss_panel(area: &DrawingArea<SVGBackend, Shift>, outcome: &Outcome) -> Result<(), Problem> {
+    let (training, validation) = (running_mean(outcome), judged(outcome, |e| e.loss));
+    let lines = [("training", &training[..], OTHER), ("validation", &validation[..], TRAINED)];
+    panel(area, "loss", outcome.steps.len() as f64, &lines, &[])
+}
+
+/// What the validation rows say of the model, the best one marked.
+pub(crate) fn score_panel(area: &DrawingArea<SVGBackend, Shift>, outcome: &Outcome) -> Result<(), Problem> {
+    let several = outcome.evaluations.first().is_some_and(|e| e.validation.metrics.several_labels());
+    let name = if several { "micro F1, %" } else { "accuracy, %" };
+    let score = |e: &Evaluation| 100.0 * e.metrics.micro_f1;
+    let best: Vec<(f64, f64)> = outcome.best().map(|e| (e.step as f64, score(&e.validation))).into_iter().collect();
+    let lines = [("validation", &judged(outcome, score)[..], TRAINED)];
+    panel(area, name, outcome.steps.len() as f64, &lines, &best)
+}
+
+/// A figure of each evaluation, at its step.
+fn judged(outcome: &Outcome, of: impl Fn(&Evaluation) -> f64) -> Vec<(f64, f64)> {
+    outcome.evaluations.iter().map(|e| (e.step as f64, of(&e.validation))).collect()
 }
 
 /// Lines by name, with their points where they are few, and marked points.
@@ -70,12 +83,16 @@ fn panel(
     let margin = ((high - low) * 0.08).max(high.abs() * 0.01).max(1e-3);
     let mut chart = ChartBuilder::on(area)
         .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(64)
+        .x_label_area_size(50)
+        .y_label_area_size(78)
         .build_cartesian_2d(0.0..steps.max(1.0), low - margin..high + margin)?;
     let digits = if margin < 0.1 { 3 } else { 2 };
     chart
         .configure_mesh()
+        .label_style(("sans-serif", LETTERS))
+        .axis_desc_style(("sans-serif", LETTERS))
+        .x_labels(6)
+        .y_labels(6)
         .x_desc("step")
         .y_desc(y_name)
         .x_label_formatter(&|x| format!("{x:.0}"))
@@ -98,6 +115,7 @@ fn panel(
     chart
         .configure_series_labels()
         .position(corner)
+        .label_font(("sans-serif", LETTERS))
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .draw()?;

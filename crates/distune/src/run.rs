@@ -13,6 +13,7 @@ use crate::baselines::ModelTable;
 use crate::calibration::Calibration;
 use crate::eval::{Evaluation, Metric, Metrics, ProbabilityMetrics};
 use crate::model::{Model, save};
+use crate::report::TrainingReport;
 use crate::train::{EvaluationRecord, Outcome, RecipeFile, StepRecord, flush_directory};
 use crate::{Error, Result};
 
@@ -154,6 +155,8 @@ pub struct Run<'a> {
     pub calibration: Option<&'a Calibration>,
     /// The baselines beside it.
     pub models: Option<&'a ModelTable>,
+    /// What the page and the model card say, where they are wanted.
+    pub report: Option<&'a TrainingReport<'a>>,
 }
 
 impl Run<'_> {
@@ -163,10 +166,11 @@ impl Run<'_> {
     /// [`Error::File`] when one cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         save(directory, self.model, self.tokenizer)?;
+        self.report.map_or(Ok(()), |report| report.write(directory))?;
         self.write_records(directory)
     }
 
-    /// Writes what [`Self::write`] does, but for the model and its tokenizer.
+    /// Writes what [`Self::write`] does, but for the model, its tokenizer, the page and the card.
     ///
     /// # Errors
     /// [`Error::File`] when a file cannot be written.

@@ -11,12 +11,14 @@ use distune::run::Run;
 use distune::sweep::{End, Finished, Record, SweepDirectory, TestRows, Trial};
 use distune::tensorboard::EventFile;
 use distune::train::{
-    CacheLimits, Checkpoints, Origin, Outcome, Recipe, RecipeFile, SharedCache, Storage, save_finished, train_sharing,
+    CacheLimits, Checkpoints, Origin, Outcome, PartOfModel, Recipe, RecipeFile, SharedCache, Storage, parts,
+    save_finished, train_sharing,
 };
 use distune::{Error, Result};
 
 use super::watch::{Watch, Watcher};
-use crate::train::{Before, Beside, Ending, Judged, Rows, Start, open_model};
+use crate::train::page::Page;
+use crate::train::{Before, Beside, Ending, Judged, Rows, Start, adapters, open_model};
 use crate::{Common, memory};
 
 /// What the trials of one model start from, until another model comes.
@@ -96,9 +98,12 @@ impl Ground {
         let test = ending.as_ref().map_or(alone.as_ref(), |ending| ending.test.as_ref());
         finished.test = test.map(Into::into);
         finished.peak_memory = memory::peak();
-        let outcome = trained.outcome.clone();
+        let Trained { outcome, parts, adapters, .. } = &trained;
+        let (outcome, parts, adapters) = (outcome.clone(), parts.clone(), adapters.clone());
+        let checkpoints = trained.storage.checkpoints.clone();
+        let model = trained.into_model();
         let run = Run {
-            model: &trained.into_model(),
+            model: &model,
             tokenizer: &self.start.tokenizer,
             settings: &settings,
             train_rows: rows,
@@ -106,10 +111,27 @@ impl Ground {
             test,
             calibration: ending.as_ref().map(|ending| &ending.calibration),
             models: ending.as_ref().and_then(|ending| ending.models.as_ref()),
+            report: None,
         };
         run.write_records(&place)?;
-        if let Some(best) = best {
-            run.write(&best)?;
+        if let (Some(best), Some(ending)) = (best, &ending) {
+            let page = Page {
+                run: directory.path(),
+                began: start,
+                settings: &settings,
+                precision: self.precision,
+                model: &model,
+                rows: &self.start.rows,
+                notes: &self.start.notes,
+                problems: &self.start.problems,
+                parts: &parts,
+                adapters: adapters.as_deref(),
+                frozen: None,
+                outcome: &outcome,
+                ending,
+                origin: checkpoints.as_ref().map(|checkpoints| &checkpoints.origin),
+            };
+            page.with(|report| Run { report: Some(report), ..run }.write(&best))?;
             watcher.copy_events(&best)?;
         }
         watcher.finish();
@@ -130,6 +152,7 @@ impl Ground {
         let thawed = recipe.thawed(&table)?;
         model.reinitialise_blocks(recipe.reinit_blocks, recipe.seed);
         let parameters = thawed.tensors().map(|tensor| tensor.range.len()).sum();
+        let parts = parts(&table, &thawed, recipe.gradual_unfreezing);
         let origin = Origin::new(&model, self.precision, &self.start.tokenizer, &self.start.rows.parts(), recipe);
         let checkpoints = Some(Checkpoints { directory: place.to_owned(), origin });
         let storage = Storage { directory: place.to_owned(), cache: self.limits, checkpoints };
@@ -137,7 +160,7 @@ impl Ground {
         let (train, validation) = (&self.start.rows.train, &self.start.rows.validation);
         let outcome = train_sharing(&mut engine, train, validation, recipe, &storage, watcher, Some(&mut self.cache))?;
         let merged = table.lora().map(|_| Cpu::new(engine.model().merged(), self.precision));
-        Ok(Trained { engine, merged, outcome, storage, parameters })
+        Ok(Trained { engine, merged, outcome, storage, parameters, parts, adapters: table.lora().map(adapters) })
     }
 }
 
@@ -150,6 +173,9 @@ struct Trained {
     storage: Storage,
     /// How many parameters trained.
     parameters: usize,
+    parts: Vec<PartOfModel>,
+    /// Where adapters sat.
+    adapters: Option<String>,
 }
 
 impl Trained {

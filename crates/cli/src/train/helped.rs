@@ -24,6 +24,10 @@ pub(crate) struct Before(Option<Predictions>);
 pub(crate) struct Ending {
     /// The figures of the test rows, where there are some.
     pub(crate) test: Option<Evaluation>,
+    /// The same, or where there are none those of the validation rows.
+    pub(crate) judged: Evaluation,
+    /// What the trained model predicts for these rows.
+    pub(crate) predictions: Predictions,
     /// Fitted on the validation rows.
     pub(crate) calibration: Calibration,
     /// All models and baselines, unless those are not wanted.
@@ -56,7 +60,7 @@ const START: &str = "The starting model";
 
 impl<'a> Judged<'a> {
     /// The test rows, or where there are none the validation rows.
-    fn compared(self) -> &'a Examples {
+    pub(super) fn compared(self) -> &'a Examples {
         self.test.unwrap_or(self.validation)
     }
 
@@ -104,7 +108,11 @@ impl<'a> Judged<'a> {
         });
         let (models, baseline) = with_baselines.unzip();
         let verdicts = Verdicts { baseline, start, on_validation: self.test.is_none() };
-        Ok(Ending { test, calibration, models, verdicts })
+        let judged = match &test {
+            Some(test) => test.clone(),
+            None => Evaluation::new(self.validation.answers(), &trained, &names)?,
+        };
+        Ok(Ending { test, judged, predictions: trained, calibration, models, verdicts })
     }
 }
 

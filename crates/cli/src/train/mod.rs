@@ -2,11 +2,13 @@
 
 mod helped;
 pub(crate) mod lora;
+pub(crate) mod page;
 mod recipe;
 mod report;
 mod start;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
@@ -20,8 +22,9 @@ use distune::unfinished::{UnfinishedRun, shell_quoted};
 use distune::{Error, Result};
 
 pub(crate) use self::helped::{Before, Beside, Ending, Judged};
-pub(crate) use self::report::cache_line;
-use self::report::{Report, Watcher, adapters, show_parts};
+use self::page::Page;
+use self::report::{Report, Watcher, show_parts};
+pub(crate) use self::report::{adapters, cache_line};
 pub(crate) use self::start::{Rows, SettingArgs, Start, check_thawed, open_model, read_rows};
 use crate::output::note;
 use crate::{Common, memory};
@@ -115,6 +118,7 @@ fn train(
     run: &mut UnfinishedRun,
     mut settings: RecipeFile,
 ) -> anyhow::Result<Report> {
+    let began = Instant::now();
     // cheapest checks first
     let precision = common.precision_over(settings.precision.as_deref());
     settings.precision = Some(precision.to_string());
@@ -123,7 +127,7 @@ fn train(
     check_thawed(&settings, &config)?;
     let splits = read_rows(&settings, common)?;
     let start = Start::new(&mut settings, files, &config, splits, common)?;
-    let Start { model, new_head, tokenizer, max_length, rows } = start;
+    let Start { model, new_head, tokenizer, max_length, rows, notes, problems } = start;
     let Rows { train, validation, test, test_name } = &rows;
     let recipe = &settings.recipe;
     let head_is_trained = !new_head && recipe.reinit_blocks == 0;
@@ -139,7 +143,8 @@ fn train(
     if let Some(lora) = table.lora() {
         note(common, adapters(lora));
     }
-    show_parts(common, &parts(&table, &thawed, recipe.gradual_unfreezing))?;
+    let parts = parts(&table, &thawed, recipe.gradual_unfreezing);
+    show_parts(common, &parts)?;
     let before = frozen_hash(&model.weights, &thawed);
     let mut engine = Cpu::for_training(model, thawed.clone(), precision);
     let cache = CacheLimits { limit: args.settings.cache_limit.as_u64(), memory: memory::available() / 4 };
@@ -180,24 +185,44 @@ fn train(
     watcher.finish();
 
     let model = merged.unwrap_or(engine).into_model();
-    let written = Run {
-        model: &model,
-        tokenizer: &tokenizer,
+    let frozen = table.tensors().iter().any(|tensor| !thawed.trains(tensor)).then_some(before);
+    let adapters = table.lora().map(adapters);
+    let page = Page {
+        run: run.target(),
+        began,
         settings: &settings,
-        train_rows: train.len(),
+        precision,
+        model: &model,
+        rows: &rows,
+        notes: &notes,
+        problems: &problems,
+        parts: &parts,
+        adapters: adapters.as_deref(),
+        frozen: frozen.as_deref(),
         outcome: &outcome,
-        test: ending.test.as_ref(),
-        calibration: Some(&ending.calibration),
-        models: ending.models.as_ref(),
+        ending: &ending,
+        origin: storage.checkpoints.as_ref().map(|checkpoints| &checkpoints.origin),
     };
-    written.write(run.path())?;
-    let frozen = table.tensors().iter().any(|tensor| !thawed.trains(tensor));
+    page.with(|report| {
+        let run_of = Run {
+            model: &model,
+            tokenizer: &tokenizer,
+            settings: &settings,
+            train_rows: train.len(),
+            outcome: &outcome,
+            test: ending.test.as_ref(),
+            calibration: Some(&ending.calibration),
+            models: ending.models.as_ref(),
+            report: Some(report),
+        };
+        run_of.write(run.path())
+    })?;
     let next = match (&settings.columns.text, &settings.columns.pair) {
         (Some(text), Some(second)) => format!("--data FILE --text-column {text:?} --pair-column {second:?}"),
         _ => "\"your text\"".to_owned(),
     };
     let output = run.target().to_owned();
-    Ok(Report { output, outcome, test_name, ending, frozen: frozen.then_some(before), next })
+    Ok(Report { output, outcome, test_name, ending, frozen, next })
 }
 
 /// `runs/NAME-1`, or the first number that is free.

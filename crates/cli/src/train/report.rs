@@ -42,7 +42,7 @@ pub(super) fn show_parts(common: &Common, parts: &[PartOfModel]) -> std::io::Res
 }
 
 /// Where adapters sit.
-pub(super) fn adapters(lora: &Lora) -> String {
+pub(crate) fn adapters(lora: &Lora) -> String {
     let layers = lora.layers.iter().flatten().filter(|has| **has).count();
     let blocks = lora.layers.iter().filter(|layers| layers.contains(&true)).count();
     format!(
@@ -249,6 +249,7 @@ fn report(
         let mut result = json!({
             "event": "result",
             "output": output,
+            "report": output.join("report.html"),
             "best_epoch": epoch,
             "best_step": outcome.best().map(|e| e.step),
             "stopped_early": outcome.stopped_early,
@@ -290,5 +291,6 @@ fn report(
         line(format!("\n{}: {} rows\n{}", models.split, thousands(models.rows), models.text().trim_end()))?;
     }
     ending.verdicts.sentences().into_iter().try_for_each(|sentence| line(format!("\n{sentence}")))?;
-    line(format!("\nSaved to {}. Next: distune predict --model {} {next}", output.display(), output.display()))
+    line(format!("\nReport: {}", output.join("report.html").display()))?;
+    line(format!("Saved to {}. Next: distune predict --model {} {next}", output.display(), output.display()))
 }

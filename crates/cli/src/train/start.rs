@@ -98,9 +98,9 @@ pub(crate) fn read_rows(settings: &RecipeFile, common: &Common) -> Result<Splits
     let splits = sources::splits(&settings.data, &settings.columns, common)?;
     // of the splits as they are, as `data check` tells them
     let problems = distune::data::audit::quick_check(&splits);
-    let splits = splits.complete(recipe.select_on, recipe.seed_of_split());
+    let splits = Splits { problems, ..splits.complete(recipe.select_on, recipe.seed_of_split()) };
     splits.notes.iter().for_each(|text| note(common, text));
-    problems.iter().for_each(|text| note(common, text));
+    splits.problems.iter().for_each(|text| note(common, text));
     Ok(splits)
 }
 
@@ -114,6 +114,9 @@ pub(crate) struct Start {
     /// Where texts are cut, in tokens.
     pub(crate) max_length: usize,
     pub(crate) rows: Rows,
+    /// How the data were read, and what is wrong with them.
+    pub(crate) notes: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// The rows of a training.
@@ -144,7 +147,8 @@ impl Start {
     ) -> Result<Self> {
         let (model, labels, new_head) = model_for(settings, &files, config, &splits, common)?;
         files.forget_weights();
-        let (Some(train), Some(validation)) = (splits.train, splits.validation) else {
+        let Splits { train, validation, test, test_is_dev, notes, problems } = splits;
+        let (Some(train), Some(validation)) = (train, validation) else {
             return Err(no_validation(Path::new(&settings.data[0])));
         };
         if !train.pairs.is_empty() && config.architecture != Architecture::DistilBert {
@@ -153,7 +157,7 @@ impl Start {
                 "Pairs: BERT's mark of the second text (its second token type) is left out, as DistilBERT has none.",
             );
         }
-        let others = [Some(&validation), splits.test.as_ref()];
+        let others = [Some(&validation), test.as_ref()];
         record_columns(&mut settings.columns, &train, others);
         let tokenizer = sources::tokenizer(&files, &model.config, Some(settings.recipe.max_seq_length))?;
         if !train.pairs.is_empty() {
@@ -163,14 +167,13 @@ impl Start {
             Ok(Examples::new(Dataset::new(table, &labels)?, &tokenizer, &model.config))
         };
         let (train, validation) = (examples(train)?, examples(validation)?);
-        let (test, test_name) =
-            (splits.test.map(examples).transpose()?, if splits.test_is_dev { "dev" } else { "test" });
+        let (test, test_name) = (test.map(examples).transpose()?, if test_is_dev { "dev" } else { "test" });
         let rows = Rows { train, validation, test, test_name };
         for (name, examples) in rows.parts() {
             note(common, format!("{name:<10} {:>9} rows", thousands(examples.len())));
         }
         let max_length = tokenizer.max_length();
-        Ok(Self { model, new_head, tokenizer: files.tokenizer, max_length, rows })
+        Ok(Self { model, new_head, tokenizer: files.tokenizer, max_length, rows, notes, problems })
     }
 }
 

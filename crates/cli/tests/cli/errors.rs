@@ -244,8 +244,9 @@ fn explained_predictions() {
     let told: Vec<_> = words.iter().map(|word| (word["word"].as_str().unwrap(), number(&word["start"]))).collect();
     assert_eq!(told, [("a", 0.0), ("good", 2.0), ("film", 8.0)]);
     // the same prediction as without
-    let plain = Ran::new(feed(sandbox.distune("predict --model classifier --json").arg("a good  film"), b""));
-    let plain: Value = serde_json::from_str(&plain.stdout).unwrap();
+    let command = &mut sandbox.distune("predict --model classifier --json");
+    let plain = Ran::new(feed(command.args(["a good  film", "dull, very dull"]), b""));
+    let plain: Value = serde_json::from_str(plain.stdout.lines().next().unwrap()).unwrap();
     assert_eq!(plain["probabilities"], lines[0]["probabilities"]);
 }
 

@@ -20,6 +20,7 @@
 //! - `compare.rs`: `compare`, `eval` of files of predictions, whether a training helped
 //! - `calibrate.rs`: `calibrate`, what `eval` and `predict` make of probabilities, baselines
 //! - `errors.rs`: `errors`, and `predict --explain`
+//! - `report.rs`: the page and the model card of a run
 //! - `check.rs`: `data check`
 //! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
@@ -48,6 +49,7 @@ mod interrupt;
 mod lora;
 mod predict;
 mod recipes;
+mod report;
 mod reproducible;
 #[cfg(unix)]
 mod resume;

@@ -379,6 +379,8 @@ fn checkpoints_as_often_as_asked_for() {
 #[test]
 fn a_full_disk_costs_checkpoints_and_not_the_training() {
     let sandbox = Sandbox::new();
+    // of which the page is a small part
+    Checkpoint::encoder(48, 192).write(&sandbox, "model");
     let want = uninterrupted(&sandbox, &format!("{ALL} --save-steps 5"));
     let weights = sandbox.path("whole/model.safetensors").metadata().unwrap().len();
     // in blocks of 512 bytes

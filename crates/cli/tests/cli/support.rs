@@ -344,13 +344,16 @@ fn tokenizer() -> Value {
 }
 
 /// What a run directory says, without times: its files by name, JSON without the values that differ from run to run; of TensorBoard's
-/// files, which have times in their names and in each record, only that there is one.
+/// files, which have times in their names and in each record, of the page and of the model card only that there is one.
 pub(crate) fn records(sandbox: &Sandbox, run: &str) -> BTreeMap<String, Vec<u8>> {
     let files = std::fs::read_dir(sandbox.path(run)).unwrap();
     let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let without_times = |name: String| {
         if name.starts_with("events.out.tfevents") {
             return ("events.out.tfevents".to_owned(), Vec::new());
+        }
+        if ["report.html", "README.md"].contains(&name.as_str()) {
+            return (name, Vec::new());
         }
         let mut bytes = sandbox.read(&format!("{run}/{name}"));
         if name.ends_with("_results.json") || ["trainer_state.json", "baselines.json"].contains(&name.as_str()) {

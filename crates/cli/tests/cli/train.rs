@@ -19,12 +19,13 @@ fn writes_a_hugging_face_directory() {
     let mut names: Vec<_> =
         std::fs::read_dir(sandbox.path("run")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    let events = names.remove(4).into_string().unwrap();
+    let events = names.remove(5).into_string().unwrap();
     let seconds = events.strip_prefix("events.out.tfevents.").and_then(|rest| rest.strip_suffix(".distune"));
     assert!(seconds.is_some_and(|seconds| seconds.parse::<u64>().is_ok()), "{events}");
     assert_eq!(
         names,
         [
+            "README.md",
             "baselines.json",
             "calibration.json",
             "config.json",
@@ -32,6 +33,7 @@ fn writes_a_hugging_face_directory() {
             "learning_curves.svg",
             "model.safetensors",
             "recipe.toml",
+            "report.html",
             "tokenizer.json",
             "tokenizer_config.json",
             "train_results.json",

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+// a run's model card
+mod card;
 // a run's event file
 mod tensorboard;
 // a run or a converted model as a model

@@ -90,7 +90,7 @@ impl ModelTable {
     }
 
     /// As plain text: a line of headings, then name, accuracy (micro F1 with several labels a row) with its 95 % interval, some other
-    /// figures and seconds of each model.
+    /// figures and seconds of each model; last, what was left out of a training.
     pub fn text(&self) -> String {
         let told: Vec<Metric> =
             SHOWN.into_iter().filter(|metric| self.models.iter().any(|m| m.figure(*metric).is_some())).collect();
@@ -116,6 +116,36 @@ impl ModelTable {
             let seconds = model.seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.1}"));
             text += &format!("  {seconds:>7}\n");
         }
+        let noted = self.models.iter().filter_map(|model| Some((&model.name, model.note.as_ref()?)));
+        noted.for_each(|(name, note)| text += &format!("({name}: {note})\n"));
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_table_is_aligned_and_read_back() {
+        let truth = Answers::One(vec![0, 0, 1, 1]);
+        let predictions = Predictions { answers: Answers::One(vec![0, 0, 0, 1]), probabilities: None };
+        let names = ["a".to_owned(), "b".to_owned()];
+        let model =
+            ModelFigures::new("one", &truth, &predictions, &names, Bootstrap { resamples: 100, seed: 1 }).unwrap();
+        let noted =
+            ModelFigures { name: "another".into(), seconds: Some(1.25), note: Some("less".into()), ..model.clone() };
+        let table = ModelTable { split: "test".into(), rows: 4, models: vec![model, noted] };
+        let text = table.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("model    accuracy  95 % interval     macro F1  seconds"), "{text}");
+        assert!(lines[1].starts_with("one        0.7500  0.3006 to 0.9544    0.7333        -"), "{text}");
+        assert!(lines[2].starts_with("another    0.7500") && lines[2].ends_with("      1.2"), "{text}");
+        assert_eq!(lines[3], "(another: less)");
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(ModelTable::read(directory.path()).unwrap(), None);
+        table.write(directory.path()).unwrap();
+        assert_eq!(ModelTable::read(directory.path()).unwrap(), Some(table));
     }
 }

@@ -52,6 +52,11 @@ impl Examples {
         &self.dataset
     }
 
+    /// What makes tokens of their texts.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     /// What the rows should be classified as.
     pub fn answers(&self) -> &Answers {
         &self.dataset.answers

@@ -32,6 +32,8 @@ pub struct Splits {
     pub test_is_dev: bool,
     /// What the user should be told: columns guessed, a file skipped, a split made.
     pub notes: Vec<String>,
+    /// What a check of the rows has found, where there has been one.
+    pub problems: Vec<String>,
 }
 
 /// The rows by which the best epoch is selected.
@@ -218,7 +220,7 @@ fn read_directory(directory: &Path, columns: &Columns) -> Result<Splits> {
         [Some(&mut train), validation.as_mut(), test.as_mut()].into_iter().flatten().collect();
     let several = tables.iter().any(|table| table.multi_label);
     tables.iter_mut().for_each(|table| table.multi_label = several);
-    Ok(Splits { train: Some(train), validation, test, test_is_dev: false, notes })
+    Ok(Splits { train: Some(train), validation, test, notes, ..Splits::default() })
 }
 
 /// Why the rows of a test file have no labels: GLUE's have no such column, the hub's copies of them have -1 in each row.

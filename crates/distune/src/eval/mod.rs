@@ -6,6 +6,7 @@
 
 mod abstention;
 mod cells;
+mod class_intervals;
 mod compare;
 mod counts;
 mod evaluate;
@@ -25,6 +26,7 @@ mod table;
 mod verdict;
 
 pub use abstention::{Abstention, AbstentionPoint, Answered, abstention, answered, confidences};
+pub use class_intervals::ClassIntervals;
 pub use compare::{Changes, Comparison, Group, GroupFigure, GroupReport, Pair, compare, group_report, mcnemar};
 pub use evaluate::{Evaluation, evaluate, evaluate_with, predict};
 pub use flips::{Flip, FlippedRow, flips, write_flips};

@@ -126,6 +126,11 @@ impl SweepDirectory {
         Ok(path)
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A new directory, where the run of a trial has to be before [`Self::end`], if with this record it may turn out to be the best.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ pub use schedule::{Schedule, Scheduler};
 pub use time_limit::{FittedSteps, TimeLimit, fit_to_time};
 
 pub(crate) use checkpoint::flush_directory;
-pub(crate) use origin::checksum;
+pub(crate) use origin::{checksum, cpu};
 
 pub use crate::eval::Metric;
 

@@ -52,6 +52,12 @@ impl Origin {
         Self { same, machine }
     }
 
+    /// What must be the same beside the settings, by what it is called: checksums of the rows, the tokenizer and the weights.
+    pub fn checksums(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.same.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        all.filter(|(key, _)| !key.starts_with("setting ") && *key != "precision")
+    }
+
     /// Checks that a checkpoint is of this training. Returns what the user should know about it all the same.
     ///
     /// # Errors
@@ -83,7 +89,7 @@ pub(crate) fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u128 {
 }
 
 /// What the system calls the CPU.
-fn cpu() -> String {
+pub(crate) fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned()

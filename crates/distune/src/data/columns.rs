@@ -129,12 +129,12 @@ impl Columns {
             }
         }
         let taken: Vec<usize> = [Some(text), pair, label, group].into_iter().flatten().collect();
-        let others = self.others(path, header, &taken)?;
+        let others = self.find_others(path, header, &taken)?;
         Ok(Indices { text, pair, label, group, others })
     }
 
     /// The further columns, each once and none of those that are taken.
-    fn others(&self, path: &Path, header: &[String], taken: &[usize]) -> Result<Vec<usize>> {
+    fn find_others(&self, path: &Path, header: &[String], taken: &[usize]) -> Result<Vec<usize>> {
         let mut found: Vec<usize> = Vec::new();
         for name in &self.others {
             let Some(index) = find(path, header, name)? else {

@@ -8,8 +8,7 @@ use distune::calibration::{Calibration, Effect, FILE, Goal, HIGHEST, LOWEST};
 use distune::eval::{Abstention, BINS, Predictions, abstention, reliability};
 use serde_json::json;
 
-use crate::columns::ColumnArgs;
-use crate::judge::{Predictor, Rows};
+use crate::judge::{Predictor, RowArgs, Rows};
 use crate::output::{line, thousands};
 use crate::{Common, sources};
 
@@ -26,14 +25,8 @@ pub(crate) struct CalibrateArgs {
     /// "-" for one on standard input, "reviews", or a name of the Hugging Face hub
     #[arg(long, short)]
     data: String,
-    /// Split to use where there are several [default: validation]
-    #[arg(long, value_parser = ["train", "validation", "dev", "test"])]
-    split: Option<String>,
     #[command(flatten)]
-    columns: ColumnArgs,
-    /// Longest text in tokens [default: as in training]
-    #[arg(long, value_name = "N")]
-    max_length: Option<usize>,
+    rows: RowArgs,
     /// Take the thresholds of the best precision with at least this recall [default: those of the best F1]
     #[arg(long, value_name = "R")]
     recall: Option<f64>,
@@ -52,9 +45,9 @@ pub(crate) fn run(args: &CalibrateArgs, common: &Common) -> anyhow::Result<()> {
         );
     }
     let validation = sources::has_splits(&args.data, common)?.then_some("validation");
-    let split = args.split.as_deref().or(validation);
-    let rows = Rows::read(&[&predictor], Some(&args.data), split, &args.columns, common)?;
-    let (predictions, _) = predictor.predictions(&rows, args.max_length, common)?;
+    let split = args.rows.split.as_deref().or(validation);
+    let rows = Rows::read(&[&predictor], Some(&args.data), split, args.rows.columns.resolve(), common)?;
+    let (predictions, _) = predictor.predictions(&rows, args.rows.max_length, common)?;
     let names = rows.labels.names();
     let goal = args.recall.map_or(Goal::F1, Goal::PrecisionAtRecall);
     let calibration = Calibration::fit(&rows.truth, &predictions, names, goal)?;

@@ -13,8 +13,7 @@ use distune::eval::{
 use distune::model::ProblemType;
 use serde_json::json;
 
-use crate::columns::ColumnArgs;
-use crate::judge::{Predictor, Rows};
+use crate::judge::{Predictor, RowArgs, Rows};
 use crate::output::{line, note, thousands};
 use crate::{Common, sources};
 
@@ -45,14 +44,8 @@ pub(crate) struct CompareArgs {
     /// Hugging Face hub
     #[arg(long, short, default_value = sources::REVIEWS)]
     data: String,
-    /// Split to use where there are several [default: test, else validation]
-    #[arg(long, value_parser = ["train", "validation", "dev", "test"])]
-    split: Option<String>,
     #[command(flatten)]
-    columns: ColumnArgs,
-    /// Longest text in tokens [default: as in each model's training]
-    #[arg(long, value_name = "N")]
-    max_length: Option<usize>,
+    rows: RowArgs,
     /// What decides: any single number that eval --json tells [default: accuracy; micro_f1 with several labels a row]
     #[arg(long, value_name = "NAME", value_parser = Metric::from_name)]
     metric: Option<Metric>,
@@ -72,10 +65,10 @@ pub(crate) fn run(args: &CompareArgs, common: &Common) -> anyhow::Result<()> {
         groups.push((name, runs));
     }
     let all: Vec<&Predictor> = groups.iter().flat_map(|(_, runs)| runs).collect();
-    let rows = Rows::read(&all, Some(&args.data), args.split.as_deref(), &args.columns, common)?;
+    let rows = Rows::read(&all, Some(&args.data), args.rows.split.as_deref(), args.rows.columns.resolve(), common)?;
     let mut predicted: Vec<(&str, Vec<Predictions>)> = Vec::new();
     for (name, runs) in &groups {
-        let predictions = runs.iter().map(|run| Ok(run.predictions(&rows, args.max_length, common)?.0));
+        let predictions = runs.iter().map(|run| Ok(run.predictions(&rows, args.rows.max_length, common)?.0));
         predicted.push((name, predictions.collect::<anyhow::Result<_>>()?));
     }
     let groups: Vec<Group> =
@@ -108,11 +101,11 @@ fn baselines(args: &CompareArgs, rows: &Rows, common: &Common) -> Vec<GroupRepor
 }
 
 fn trained_baselines(args: &CompareArgs, rows: &Rows, common: &Common) -> distune::Result<Vec<GroupReport>> {
-    let Some(judged) = rows.table.as_ref().filter(|_| args.split.as_deref() != Some("train")) else {
+    let Some(judged) = rows.table.as_ref().filter(|_| args.rows.split.as_deref() != Some("train")) else {
         return Ok(Vec::new());
     };
     let several_labels = rows.labels.problem() == ProblemType::MultiLabel;
-    let columns = Columns { several_labels, ..args.columns.resolve() };
+    let columns = Columns { several_labels, ..args.rows.columns.resolve() };
     let Some(train) = sources::train_table(&args.data, &columns, common)? else { return Ok(Vec::new()) };
     let dataset = |table: Table| Dataset::new(table, &rows.labels);
     let names = rows.labels.names();

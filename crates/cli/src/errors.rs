@@ -12,9 +12,8 @@ use distune::eval::Finding;
 use distune::model::ModelFiles;
 use serde_json::{Value, json};
 
-use crate::columns::ColumnArgs;
 use crate::explain::{self, explain};
-use crate::judge::{Predictor, Rows};
+use crate::judge::{JudgedArgs, Predictor, RowArgs, Rows};
 use crate::output::{line, note, thousands};
 use crate::sources::Classifier;
 use crate::{Common, sources};
@@ -27,25 +26,8 @@ const MISTAKES: usize = 5;
 /// Show where a model errs: the most confidently wrong rows, labels to check, and the parts of the data on which it is worse
 #[derive(Args, Debug)]
 pub(crate) struct ErrorsArgs {
-    /// Directory of a trained model, or its name on the Hugging Face hub
-    #[arg(long, short, required_unless_present = "predictions")]
-    model: Option<String>,
-    /// Analyse this file instead of a model: what predict --json prints, or .csv, .tsv, .jsonl or .parquet with a column predicted (or
-    /// label), a column probability_NAME for each class, or both
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "max_length", "explain"])]
-    predictions: Option<PathBuf>,
-    /// "reviews", a directory with splits, a file of any format that is read, "-" for one on standard input, or a name of the
-    /// Hugging Face hub [default: reviews; with --predictions the file itself, if it has a column label beside predicted]
-    #[arg(long, short)]
-    data: Option<String>,
-    /// Split to use where there are several [default: test, else validation]
-    #[arg(long, value_parser = ["train", "validation", "dev", "test"])]
-    split: Option<String>,
     #[command(flatten)]
-    columns: ColumnArgs,
-    /// Longest text in tokens [default: as in training]
-    #[arg(long, value_name = "N")]
-    max_length: Option<usize>,
+    judged: JudgedArgs,
     /// Slice the rows by the values of this column too; may be given several times
     #[arg(long, value_name = "COLUMN")]
     slice_by: Vec<String>,
@@ -53,7 +35,7 @@ pub(crate) struct ErrorsArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
     /// Show which words the most confidently wrong predictions rest on
-    #[arg(long)]
+    #[arg(long, conflicts_with = "predictions")]
     explain: bool,
     /// Write all wrong rows, all labels to check and all slices into this directory, as CSV files
     #[arg(long, short, value_name = "DIR")]
@@ -67,17 +49,15 @@ pub(crate) fn run(args: &ErrorsArgs, common: &Common) -> anyhow::Result<()> {
     if let Some(directory) = &args.output {
         ErrorAnalysis::can_write(directory, args.overwrite)?;
     }
-    let predictor = match (&args.model, &args.predictions) {
-        (_, Some(file)) => Predictor::file(file)?,
-        (model, None) => Predictor::model(model.as_deref().unwrap_or_default(), common)?,
-    };
+    let predictor = args.judged.predictor(common)?;
+    let max_length = args.judged.rows.max_length;
     let rows = rows(args, &predictor, common)?;
     let none = Table::default();
     let table = rows.table.as_ref().unwrap_or(&none);
-    let (predictions, _) = predictor.predictions(&rows, args.max_length, common)?;
+    let (predictions, _) = predictor.predictions(&rows, max_length, common)?;
     let files = if let Predictor::Model { files, .. } = &predictor { Some(files) } else { None };
     let lengths = match files {
-        Some(files) => in_tokens(files, table, args.max_length)?,
+        Some(files) => in_tokens(files, table, max_length)?,
         None => Lengths::in_words(Texts::from(table)),
     };
     let columns: Vec<(&str, &[String])> = table.others.iter().map(|(name, values)| (&name[..], &values[..])).collect();
@@ -88,7 +68,7 @@ pub(crate) fn run(args: &ErrorsArgs, common: &Common) -> anyhow::Result<()> {
     }
     let shown = &analysis.wrong[..analysis.wrong.len().min(args.top)];
     let attributions = match files.filter(|_| args.explain) {
-        Some(files) => explained(files, shown, args.max_length, common)?,
+        Some(files) => explained(files, shown, max_length, common)?,
         None => Vec::new(),
     };
     if let Some(directory) = &args.output {
@@ -104,19 +84,16 @@ pub(crate) fn run(args: &ErrorsArgs, common: &Common) -> anyhow::Result<()> {
 
 /// The rows and what they are sliced by. A file of predictions that tells the truth too is read a second time, for its texts.
 fn rows(args: &ErrorsArgs, predictor: &Predictor, common: &Common) -> Result<Rows> {
-    let columns = Columns { others: args.slice_by.clone(), ..args.columns.resolve() };
-    let (data, split) = (args.data.as_deref(), args.split.as_deref());
-    match (data, predictor) {
-        (None, Predictor::File(file)) => {
-            let rows = Rows::read_columns(&[predictor], None, split, columns.clone(), common)?;
+    let RowArgs { split, columns, .. } = &args.judged.rows;
+    let columns = Columns { others: args.slice_by.clone(), ..columns.resolve() };
+    let rows = Rows::read(&[predictor], args.judged.data(), split.as_deref(), columns.clone(), common)?;
+    match predictor {
+        Predictor::File(file) if args.judged.data().is_none() => {
             let name = file.path.display().to_string();
             let table = sources::table(&name, None, &columns, Labels::Required, common)?;
             Ok(Rows { table: Some(table), ..rows })
         }
-        (data, predictor) => {
-            let data = data.unwrap_or(sources::REVIEWS);
-            Rows::read_columns(&[predictor], Some(data), split, columns, common)
-        }
+        _ => Ok(rows),
     }
 }
 
@@ -133,7 +110,7 @@ fn in_tokens(files: &ModelFiles, table: &Table, max_length: Option<usize>) -> Re
 
 /// What is to be said where rows are likely to be those of the model's own training.
 fn trained_on(args: &ErrorsArgs, files: Option<&ModelFiles>, rows: &Rows) -> Option<String> {
-    let why = if args.split.as_deref() == Some("train") {
+    let why = if args.judged.rows.split.as_deref() == Some("train") {
         "these are training rows".to_owned()
     } else {
         let trained = sources::trained_with(files?, "data")?;

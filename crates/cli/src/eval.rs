@@ -1,7 +1,5 @@
 //! `distune eval`: a trained model, or what it or something else predicted, judged on labelled rows.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use distune::eval::{
     Answered, BINS, Bootstrap, Estimate, Evaluation, Metrics, ProbabilityMetrics, abstention, answered, estimates,
@@ -10,55 +8,32 @@ use distune::eval::{
 use distune::run::{evaluation_results, figures};
 use serde_json::{Map, Value, json};
 
-use crate::columns::ColumnArgs;
+use crate::Common;
 use crate::decide::DecisionArgs;
-use crate::judge::{Predictor, Rows};
+use crate::judge::{JudgedArgs, Rows};
 use crate::output::{line, score, thousands};
-use crate::{Common, sources};
 
 /// Judge a trained model, or a file of predictions, on labelled rows
 #[derive(Args, Debug)]
 pub(crate) struct EvalArgs {
-    /// Directory of a trained model, or its name on the Hugging Face hub
-    #[arg(long, short, required_unless_present = "predictions")]
-    model: Option<String>,
-    /// Judge this file instead of a model: what predict --json prints, or .csv, .tsv, .jsonl or .parquet with a column predicted (or
-    /// label), a column probability_NAME for each class, or both
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "max_length"])]
-    predictions: Option<PathBuf>,
-    /// "reviews", a directory with splits, a file of any format that is read, "-" for one on standard input, or a name of the
-    /// Hugging Face hub [default: reviews; with --predictions the file itself, if it has a column label beside predicted]
-    #[arg(long, short)]
-    data: Option<String>,
-    /// Split to use where there are several [default: test, else validation]
-    #[arg(long, value_parser = ["train", "validation", "dev", "test"])]
-    split: Option<String>,
     #[command(flatten)]
-    columns: ColumnArgs,
-    /// Longest text in tokens [default: as in training]
-    #[arg(long, value_name = "N")]
-    max_length: Option<usize>,
+    judged: JudgedArgs,
     #[command(flatten)]
     decision: DecisionArgs,
 }
 
 pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
-    let (predictor, data) = match (&args.model, &args.predictions) {
-        (_, Some(file)) => (Predictor::file(file)?, args.data.as_deref()),
-        (model, None) => {
-            let model = model.as_deref().unwrap_or_default();
-            (Predictor::model(model, common)?, args.data.as_deref().or(Some(sources::REVIEWS)))
-        }
-    };
-    let rows = Rows::read(&[&predictor], data, args.split.as_deref(), &args.columns, common)?;
+    let (judged, options) = (&args.judged, &args.judged.rows);
+    let predictor = judged.predictor(common)?;
+    let rows = Rows::read(&[&predictor], judged.data(), options.split.as_deref(), options.columns.resolve(), common)?;
     let decision = args.decision.resolve(predictor.model_files(), &rows.labels)?;
-    let (predictions, seconds) = predictor.predictions(&rows, args.max_length, common)?;
+    let (predictions, seconds) = predictor.predictions(&rows, options.max_length, common)?;
     let predictions = decision.apply(predictions)?;
     let names = rows.labels.names();
     let metrics = Metrics::new(&rows.truth, &predictions.answers, names)?;
     let probabilities = ProbabilityMetrics::new(&rows.truth, &predictions, names)?;
     let estimates = estimates(&rows.truth, &predictions, names, Bootstrap::default())?;
-    let evaluation = match (&args.model, &probabilities) {
+    let evaluation = match (&judged.model, &probabilities) {
         (Some(_), Some(_)) => Some(Evaluation { seconds, ..Evaluation::new(&rows.truth, &predictions, names)? }),
         _ => None,
     };
@@ -75,9 +50,9 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         if let Some(answered) = answered {
             results.insert("eval_answered".into(), json!(answered));
         }
-        match &args.predictions {
+        match &judged.predictions {
             Some(file) => results.insert("predictions".into(), json!(file)),
-            None => results.insert("model".into(), json!(args.model)),
+            None => results.insert("model".into(), json!(judged.model)),
         };
         results.insert("data".into(), json!(rows.path));
         return Ok(line(Value::Object(results))?);

@@ -1,8 +1,9 @@
 //! What is judged, a trained model or a file of predictions, and the labelled rows that it is judged on. Called by `eval`,
-//! `compare` and `calibrate`.
+//! `errors`, `compare` and `calibrate`.
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use distune::data::{Answers, Columns, Dataset, Examples, LabelMap, Labels, PredictionFile, Table};
 use distune::engine::Engine;
 use distune::eval::{Predictions, predict};
@@ -14,6 +15,52 @@ use crate::output::{note, thousands};
 use crate::progress::Progress;
 use crate::sources::Classifier;
 use crate::{Common, sources, stop};
+
+/// Which rows are taken, and how they are read.
+#[derive(Args, Debug)]
+pub(crate) struct RowArgs {
+    /// Split to use where there are several [default: test, else validation; of calibrate, validation]
+    #[arg(long, value_parser = ["train", "validation", "dev", "test"])]
+    pub(crate) split: Option<String>,
+    #[command(flatten)]
+    pub(crate) columns: ColumnArgs,
+    /// Longest text in tokens [default: as in the model's training]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_length: Option<usize>,
+}
+
+/// A model or a file of predictions, and the rows that it is judged on.
+#[derive(Args, Debug)]
+pub(crate) struct JudgedArgs {
+    /// Directory of a trained model, or its name on the Hugging Face hub
+    #[arg(long, short, required_unless_present = "predictions")]
+    pub(crate) model: Option<String>,
+    /// Judge this file instead of a model: what predict --json prints, or .csv, .tsv, .jsonl or .parquet with a column predicted (or
+    /// label), a column probability_NAME for each class, or both
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "max_length"])]
+    pub(crate) predictions: Option<PathBuf>,
+    /// "reviews", a directory with splits, a file of any format that is read, "-" for one on standard input, or a name of the
+    /// Hugging Face hub [default: reviews; with --predictions the file itself, if it has a column label beside predicted]
+    #[arg(long, short)]
+    data: Option<String>,
+    #[command(flatten)]
+    pub(crate) rows: RowArgs,
+}
+
+impl JudgedArgs {
+    pub(crate) fn predictor(&self, common: &Common) -> Result<Predictor> {
+        match &self.predictions {
+            Some(file) => Predictor::file(file),
+            None => Predictor::model(self.model.as_deref().unwrap_or_default(), common),
+        }
+    }
+
+    /// The name of the rows; none where the file of predictions has them.
+    pub(crate) fn data(&self) -> Option<&str> {
+        let reviews = self.predictions.is_none().then_some(sources::REVIEWS);
+        self.data.as_deref().or(reviews)
+    }
+}
 
 /// What predicts.
 pub(crate) enum Predictor {
@@ -115,17 +162,6 @@ impl Rows {
     /// The rows of `data` for some predictors; without a name, those of a file of predictions that tells the truth too. The classes are
     /// those of the first model, else of the first file with probabilities, else what occurs.
     pub(crate) fn read(
-        predictors: &[&Predictor],
-        data: Option<&str>,
-        split: Option<&str>,
-        columns: &ColumnArgs,
-        common: &Common,
-    ) -> Result<Self> {
-        Self::read_columns(predictors, data, split, columns.resolve(), common)
-    }
-
-    /// As [`Self::read`], with columns that are resolved.
-    pub(crate) fn read_columns(
         predictors: &[&Predictor],
         data: Option<&str>,
         split: Option<&str>,

@@ -38,6 +38,7 @@ pub use probabilities::{ClassRanking, ProbabilityMetrics};
 pub use reliability::{BINS, ReliabilityBin, reliability};
 pub use resample::{Bootstrap, Estimate, estimates};
 pub use significance::{fisher_exact, holm};
+pub(crate) use table::TELLING;
 pub use table::{summary, table};
 pub use verdict::Finding;
 pub(crate) use verdict::SIGNIFICANT;

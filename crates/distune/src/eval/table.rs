@@ -5,10 +5,12 @@ use super::{ClassMetrics, Estimate, Metric, Metrics};
 /// Classes that [`table`] shows, at most.
 const SHOWN: usize = 30;
 
-/// What [`summary`] shows, where it is told.
-const SUMMARY: [Metric; 12] = [
+/// The most telling single numbers, as far as they are told.
+pub(crate) const TELLING: [Metric; 14] = [
+    Metric::Accuracy,
     Metric::BalancedAccuracy,
     Metric::F1,
+    Metric::MicroF1,
     Metric::MacroF1,
     Metric::MatthewsCorrcoef,
     Metric::HammingLoss,
@@ -21,11 +23,12 @@ const SUMMARY: [Metric; 12] = [
     Metric::ExpectedCalibrationError,
 ];
 
-/// The most telling single numbers as a plain-text table: a line of headings, then name, value and 95 % interval of each. The
-/// calibration error has no interval; `chance` is what it is by chance.
+/// The most telling single numbers beside those that decide (accuracy, micro F1) as a plain-text table: a line of headings, then
+/// name, value and 95 % interval of each. The calibration error has no interval; `chance` is what it is by chance.
 pub fn summary(estimates: &[Estimate], chance: Option<f64>) -> String {
+    let others = TELLING.iter().filter(|metric| !matches!(metric, Metric::Accuracy | Metric::MicroF1));
     let shown: Vec<&Estimate> =
-        SUMMARY.iter().filter_map(|metric| estimates.iter().find(|estimate| estimate.metric == *metric)).collect();
+        others.filter_map(|metric| estimates.iter().find(|estimate| estimate.metric == *metric)).collect();
     let title = |estimate: &&Estimate| estimate.metric.title().len();
     let width = shown.iter().map(title).max().unwrap_or(0).max("figure".len());
     let mut text = format!("{:width$}    value  95 % interval\n", "figure");

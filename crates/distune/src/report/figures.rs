@@ -5,32 +5,15 @@ use maud::{Markup, html};
 use super::TrainingReport;
 use super::page::{Section, wide};
 use super::words;
-use crate::eval::{Estimate, Metric};
-
-/// What is shown at once; the rest unfolds.
-const FIRST: [Metric; 13] = [
-    Metric::Accuracy,
-    Metric::BalancedAccuracy,
-    Metric::MicroF1,
-    Metric::MacroF1,
-    Metric::MatthewsCorrcoef,
-    Metric::HammingLoss,
-    Metric::RocAuc,
-    Metric::AveragePrecision,
-    Metric::MacroRocAuc,
-    Metric::MacroAveragePrecision,
-    Metric::LogLoss,
-    Metric::BrierScoreLoss,
-    Metric::ExpectedCalibrationError,
-];
+use crate::eval::{Estimate, Metric, TELLING};
 
 impl TrainingReport<'_> {
     pub(super) fn figures_section(&self) -> Section {
         // with one label a row, micro F1 is the accuracy
         let several = self.judged.metric() == Metric::MicroF1;
-        let first = FIRST.into_iter().filter(|metric| several || *metric != Metric::MicroF1);
+        let first = TELLING.into_iter().filter(|metric| several || *metric != Metric::MicroF1);
         let shown: Vec<&Estimate> = first.filter_map(|metric| self.judged.figure(metric)).collect();
-        let rest: Vec<&Estimate> = self.judged.estimates.iter().filter(|e| !FIRST.contains(&e.metric)).collect();
+        let rest: Vec<&Estimate> = self.judged.estimates.iter().filter(|e| !TELLING.contains(&e.metric)).collect();
         let body = html! {
             (wide("Figures", &self.figures_table(&shown)))
             @if !rest.is_empty() { details { summary { "More figures" } (wide("More figures", &self.figures_table(&rest))) } }

@@ -53,17 +53,16 @@ impl Dropout {
         self.threshold == 0
     }
 
-    /// The generator's state for a row; see [`Self::factor`].
+    /// The generator's state for a row; see [`Self::keeps`].
     #[inline(always)]
-    pub(crate) fn row(&self, row: u64) -> u32 {
+    fn row(&self, row: u64) -> u32 {
         mix64(self.key ^ (self.first_row + row)) as u32
     }
 
-    /// What an element is multiplied by: 0 or 1 / (1 - p).
+    /// Whether an element is kept.
     #[inline(always)]
-    pub(crate) fn factor<T: Real>(&self, row: u32, column: u32) -> T {
-        let keep = mix32(row.wrapping_add(column.wrapping_mul(0x9e37_79b9))) >= self.threshold;
-        if keep { T::from_f64(self.scale) } else { T::ZERO }
+    fn keeps(&self, row: u32, column: usize) -> bool {
+        mix32(row.wrapping_add((column as u32).wrapping_mul(0x9e37_79b9))) >= self.threshold
     }
 
     /// Applies it to the rows of `x [rows, width]`, in place. The backward pass applies it to the gradient.
@@ -108,18 +107,19 @@ impl Dropout {
     /// Applies it to one row.
     #[inline(always)]
     pub(crate) fn apply_row<T: Real>(&self, x: &mut [T], row: u64) {
-        let key = self.row(row);
+        // before the loop: vectorized, it would gather and convert the scale of every element that is kept
+        let (key, scale) = (self.row(row), T::from_f64(self.scale));
         for (column, x) in x.iter_mut().enumerate() {
-            *x *= self.factor(key, column as u32);
+            *x *= if self.keeps(key, column) { scale } else { T::ZERO };
         }
     }
 
     /// Applies it to two rows that were dropped alike: an array and its gradient.
     #[inline(always)]
     pub(crate) fn apply_rows<T: Real>(&self, x: &mut [T], y: &mut [T], row: u64) {
-        let key = self.row(row);
+        let (key, scale) = (self.row(row), T::from_f64(self.scale));
         for (column, (x, y)) in x.iter_mut().zip(y).enumerate() {
-            let factor = self.factor(key, column as u32);
+            let factor = if self.keeps(key, column) { scale } else { T::ZERO };
             *x *= factor;
             *y *= factor;
         }

@@ -3,18 +3,16 @@
 //! For each sequence and head: `P = softmax(Q Kᵀ / sqrt(D / H))`, `context = dropout(P) V`. The backward pass computes
 //! P again from Q and K, a block of query rows at a time, so memory grows with the length, not with its square.
 
-use rayon::prelude::*;
-
 use crate::isa::vectorize;
-use crate::parallel::Strided;
+use crate::parallel::{Strided, each_with_state, prefetch};
 use crate::profile::{Operation, timer};
 use crate::small_matmul::{LANES, padded, small_matmul};
 use crate::{Dropout, Real};
 
 /// Query rows that are in work at once.
 const QUERY_BLOCK: usize = 32;
-/// Heads of sequences that a thread takes at least: buffers are made anew for each such group.
-const TASKS_AT_ONCE: usize = 8;
+/// Rows of an array that are asked for ahead, at most.
+const ROWS_AHEAD: usize = 32;
 
 /// Which rows belong to which sequence, and how a row is divided into heads.
 #[derive(Clone, Copy, Debug)]
@@ -72,10 +70,11 @@ pub fn attention<T: Real>(context: &mut [T], q: &[T], kv: &[T], heads: Heads, dr
     let _timer = timer(Operation::Attention, heads.multiplications(2));
     assert!(context.len() == q.len() && heads.width.is_multiple_of(heads.count));
     let context = Strided::new(context, heads.width);
-    heads.tasks().into_par_iter().with_min_len(TASKS_AT_ONCE).for_each_init(Scratch::default, |scratch, task| {
+    each_with_state(heads.tasks().into_iter(), usize::MAX, Scratch::default, |scratch, task, next| {
+        let next = Next::new(next, heads);
         vectorize(
             #[inline(always)]
-            || forward_head(&context, q, kv, heads, dropout, task, scratch),
+            || forward_head(&context, q, kv, heads, dropout, task, next, scratch),
         );
     });
 }
@@ -93,12 +92,56 @@ pub fn attention_backward<T: Real>(
     let _timer = timer(Operation::AttentionBackward, heads.multiplications(5));
     assert!(dq.len() == q.len() && dkv.len() == kv.len() && dcontext.len() == q.len());
     let (dq, dkv) = (Strided::new(dq, heads.width), Strided::new(dkv, 2 * heads.width));
-    heads.tasks().into_par_iter().with_min_len(TASKS_AT_ONCE).for_each_init(Scratch::default, |scratch, task| {
+    each_with_state(heads.tasks().into_iter(), usize::MAX, Scratch::default, |scratch, task, next| {
+        let next = Next::new(next, heads);
         vectorize(
             #[inline(always)]
-            || backward_head(&dq, &dkv, dcontext, q, kv, heads, dropout, task, scratch),
+            || backward_head(&dq, &dkv, dcontext, q, kv, heads, dropout, task, next, scratch),
         );
     });
+}
+
+/// Where the rows lie that a thread's next task reads. They are asked for while the one before is in work, an array at a time: a
+/// core waits for some two dozen cache lines at most, and from the memory they take longer than the work.
+#[derive(Clone, Copy, Default)]
+struct Next {
+    /// The first element and the number of query rows; the same for keys.
+    queries: (usize, usize),
+    keys: (usize, usize),
+    /// The width of a query row and of a head.
+    widths: [usize; 2],
+}
+
+impl Next {
+    fn new(task: Option<&Task>, heads: Heads) -> Self {
+        let Some(task) = task else { return Self::default() };
+        let (d, width) = (heads.width, heads.head_width());
+        let column = task.head * width;
+        Self {
+            queries: (task.query * d + column, task.queries.min(ROWS_AHEAD)),
+            keys: (task.key * 2 * d + column, task.keys.min(ROWS_AHEAD)),
+            widths: [d, width],
+        }
+    }
+
+    /// Of an array with the rows of queries.
+    #[inline(always)]
+    fn ask_for_queries<T>(self, q: &[T]) {
+        let ((start, rows), [d, width]) = (self.queries, self.widths);
+        prefetch(q, start, d, [rows, width]);
+    }
+
+    #[inline(always)]
+    fn ask_for_keys<T>(self, kv: &[T]) {
+        let ((start, rows), [d, width]) = (self.keys, self.widths);
+        prefetch(kv, start, 2 * d, [rows, width]);
+    }
+
+    #[inline(always)]
+    fn ask_for_values<T>(self, kv: &[T]) {
+        let ((start, rows), [d, width]) = (self.keys, self.widths);
+        prefetch(kv, start + d, 2 * d, [rows, width]);
+    }
 }
 
 /// Buffers of one thread; each holds padded rows.
@@ -119,6 +162,7 @@ struct Scratch<T> {
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)] // the output and two inputs of the formula
 fn forward_head<T: Real>(
     context: &Strided<T>,
     q: &[T],
@@ -126,17 +170,21 @@ fn forward_head<T: Real>(
     heads: Heads,
     dropout: &Dropout,
     task: Task,
+    next: Next,
     s: &mut Scratch<T>,
 ) {
     let (d, width) = (heads.width, heads.head_width());
     let (n, columns) = (task.keys, padded(task.keys));
     let (k, v) = (&kv[task.key * 2 * d + task.head * width..], &kv[task.key * 2 * d + d + task.head * width..]);
+    next.ask_for_keys(kv);
     copy_transposed(&mut s.keys_transposed, k, 2 * d, [n, width]);
+    next.ask_for_values(kv);
     let v = whole_lanes(&mut s.values, v, 2 * d, [n, width]);
     for first in (0..task.queries).step_by(QUERY_BLOCK) {
         let rows = QUERY_BLOCK.min(task.queries - first);
-        let q = &q[(task.query + first) * d + task.head * width..];
-        probabilities(&mut s.probabilities, q, d, &s.keys_transposed, [rows, n, width]);
+        let queries = &q[(task.query + first) * d + task.head * width..];
+        probabilities(&mut s.probabilities, queries, d, &s.keys_transposed, [rows, n, width]);
+        next.ask_for_queries(q);
         if !dropout.is_none() {
             for (r, p) in s.probabilities.chunks_exact_mut(columns).enumerate() {
                 // the padding too: it stays zero, and whole vectors are faster
@@ -160,15 +208,19 @@ fn backward_head<T: Real>(
     heads: Heads,
     dropout: &Dropout,
     task: Task,
+    next: Next,
     s: &mut Scratch<T>,
 ) {
     let (d, width) = (heads.width, heads.head_width());
     let (n, columns, padded_width) = (task.keys, padded(task.keys), padded(width));
     let column = task.head * width;
     let (k, v) = (&kv[task.key * 2 * d + column..], &kv[task.key * 2 * d + d + column..]);
+    next.ask_for_keys(kv);
     copy_transposed(&mut s.keys_transposed, k, 2 * d, [n, width]);
+    next.ask_for_values(kv);
     let k = whole_lanes(&mut s.keys, k, 2 * d, [n, width]);
     copy_transposed(&mut s.values_transposed, v, 2 * d, [n, width]);
+    next.ask_for_queries(q);
     for gradient in [&mut s.dkeys, &mut s.dvalues] {
         resize(gradient, n * padded_width);
         gradient.fill(T::ZERO);
@@ -176,15 +228,15 @@ fn backward_head<T: Real>(
     for first in (0..task.queries).step_by(QUERY_BLOCK) {
         let rows = QUERY_BLOCK.min(task.queries - first);
         let start = (task.query + first) * d + column;
-        let (q, dcontext) = (&q[start..], &dcontext[start..]);
-        let q_rows = whole_lanes(&mut s.queries, q, d, [rows, width]);
-        let dcontext_rows = whole_lanes(&mut s.dcontext, dcontext, d, [rows, width]);
-        probabilities(&mut s.probabilities, q, d, &s.keys_transposed, [rows, n, width]);
+        let q_rows = whole_lanes(&mut s.queries, &q[start..], d, [rows, width]);
+        let dcontext_rows = whole_lanes(&mut s.dcontext, &dcontext[start..], d, [rows, width]);
+        probabilities(&mut s.probabilities, &q[start..], d, &s.keys_transposed, [rows, n, width]);
+        next.ask_for_queries(dcontext);
         // the gradient of the dropped probabilities, then of the scores
         resize(&mut s.dscores, rows * columns);
         small_matmul(
             &mut s.dscores,
-            (dcontext, [d, 1]),
+            (&dcontext[start..], [d, 1]),
             (&s.values_transposed, columns),
             [rows, columns, width],
             false,

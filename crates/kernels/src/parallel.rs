@@ -22,6 +22,16 @@ pub(crate) fn each_with_next<T: Send>(
     workers: usize,
     work: impl Fn(T, Option<&T>) + Sync,
 ) {
+    each_with_state(tasks, workers, || (), |(), task, next| work(task, next));
+}
+
+/// As [`each_with_next`], each thread with a state of its own, buffers for example.
+pub(crate) fn each_with_state<T: Send, S>(
+    tasks: impl ExactSizeIterator<Item = T>,
+    workers: usize,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, T, Option<&T>) + Sync,
+) {
     let (count, workers) = (tasks.len(), workers.clamp(1, rayon::current_num_threads()));
     let mut queues: Vec<VecDeque<T>> = (0..workers).map(|_| VecDeque::new()).collect();
     tasks.enumerate().for_each(|(i, task)| queues[i * workers / count].push_back(task));
@@ -32,16 +42,32 @@ pub(crate) fn each_with_next<T: Send>(
         own.or_else(|| queues.iter_mut().max_by_key(|queue| queue.len())?.pop_back())
     };
     let all = |worker| {
-        let mut task = take(worker);
+        let (mut state, mut task) = (state(), take(worker));
         while let Some(current) = task {
             task = take(worker);
-            work(current, task.as_ref());
+            work(&mut state, current, task.as_ref());
         }
     };
     if workers == 1 {
         return all(0);
     }
     (0..workers).into_par_iter().with_max_len(1).for_each(all);
+}
+
+/// Asks for the cache lines of `rows` rows of `width` elements, `stride` elements apart, the first of which begins at `start`.
+/// Nothing is read: where that is does not matter.
+#[inline(always)]
+pub(crate) fn prefetch<T>(x: &[T], start: usize, stride: usize, [rows, width]: [usize; 2]) {
+    #[cfg(target_arch = "x86_64")]
+    for row in 0..rows {
+        for column in (0..width).step_by(64 / size_of::<T>()) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: every x86-64 has the instruction; the address need not be valid.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(start + row * stride + column).cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, start, stride, rows, width);
 }
 
 /// Rows that one task of a row-wise operation handles, for rows of `width` elements.

@@ -143,6 +143,19 @@ fn rows_that_tell_nothing() {
     assert!(shares.probabilities.unwrap().chunks(2).all(|row| (row[1] - 0.75).abs() < 1e-4));
 }
 
+/// 40 MB of text, of which half the rows are used; every second one is of the same class.
+#[test]
+fn rows_in_turn() {
+    let names = ["a", "b"].map(str::to_owned);
+    let filler = "and so on ".repeat(10_000);
+    let texts = (0..400).map(|row| format!("{} {filler}", ["good", "dull"][row % 2])).collect();
+    let train = dataset(Texts::Single(texts), Answers::One((0..400).map(|row| row % 2).collect()));
+    let judged = dataset(Texts::Single(vec!["good".into(), "dull".into()]), Answers::One(vec![0, 1]));
+    let found = tfidf_logistic_regression(&train, &judged, &names).unwrap();
+    assert_eq!(found.note.as_deref(), Some("trained on 200 of 400 rows"));
+    assert_eq!(found.predictions.answers, judged.answers);
+}
+
 #[test]
 fn the_same_bits_at_any_number_of_threads() {
     let labels = LabelMap::from_names(fixture().reviews.labels);

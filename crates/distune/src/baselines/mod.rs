@@ -8,6 +8,10 @@ mod tfidf;
 
 use std::time::Instant;
 
+use rand::SeedableRng;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+
 use self::logistic::Logistic;
 pub use self::table::{ModelFigures, ModelTable};
 use self::tfidf::TfIdf;
@@ -28,6 +32,9 @@ const MOST_WEIGHTS: usize = 2 << 20;
 const MOST_PRODUCTS: usize = 200 << 20;
 /// Probabilities that are kept for the rows of one fit, at most.
 const MOST_PROBABILITIES: usize = 16 << 20;
+
+/// Seed of the rows that are drawn where there are too many.
+const SEED: u64 = 42;
 
 /// What a simple model predicts.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,16 +77,15 @@ pub fn majority(train: &Dataset, judged: &Dataset, names: &[String]) -> Result<B
 /// classes and more, a sigmoid for two and for each of several labels. Terms of the second texts of pairs are terms of their own; a
 /// Chinese or Japanese character is a word.
 ///
-/// Of more than 32 MB of text (less with more than 18 classes), every second row is used, every third one and so on; of more terms
-/// than two million divided by the classes, the most frequent ones.
+/// Of more than 32 MB of text (less with more than 18 classes), half of the rows are used, a third and so on, drawn at random; of more
+/// terms than two million divided by the classes, the most frequent ones.
 ///
 /// # Errors
 /// No rows to train on, and a fit that fails.
 pub fn tfidf_logistic_regression(train: &Dataset, judged: &Dataset, names: &[String]) -> Result<Baseline> {
     let start = Instant::now();
     check(train)?;
-    let every = step(train, names.len());
-    let rows: Vec<usize> = (0..train.len()).step_by(every).collect();
+    let rows = some_rows(train, names.len());
     let mut answers = Answers::none(train.answers.problem());
     rows.iter().for_each(|&row| answers.push(train.answers.row(row).to_vec()));
     let (vectors, matrix, found) = TfIdf::fit(train, &rows, MOST_WEIGHTS / names.len().max(1));
@@ -89,7 +95,7 @@ pub fn tfidf_logistic_regression(train: &Dataset, judged: &Dataset, names: &[Str
     let mut predictions = Predictions::none(train.answers.problem());
     probabilities.chunks_exact(names.len()).for_each(|row| predictions.push(row));
     let [used, all, terms, found_terms] = [rows.len(), train.len(), vectors.terms(), found].map(thousands);
-    let of_rows = (every > 1).then(|| format!("trained on {used} of {all} rows"));
+    let of_rows = (rows.len() < train.len()).then(|| format!("trained on {used} of {all} rows"));
     let of_terms = (found > vectors.terms()).then(|| format!("the {terms} most frequent of {found_terms} terms"));
     let note: Vec<String> = of_rows.into_iter().chain(of_terms).collect();
     let note = (!note.is_empty()).then(|| note.join(", "));
@@ -103,12 +109,15 @@ fn check(train: &Dataset) -> Result<()> {
     }
 }
 
-/// Every how many rows one is used.
-fn step(train: &Dataset, classes: usize) -> usize {
+/// The rows that are used, in their order: as many as can be, drawn at random, as files may have a pattern in their order.
+fn some_rows(train: &Dataset, classes: usize) -> Vec<usize> {
     let bytes: usize = train.texts.iter().chain(&train.pairs).map(String::len).sum();
     // a word is about six bytes and two terms
     let products = bytes / 3 * classes;
     let probabilities = train.len() * classes;
     let over = [(bytes, MOST_BYTES), (products, MOST_PRODUCTS), (probabilities, MOST_PROBABILITIES)];
-    over.into_iter().map(|(found, most)| found.div_ceil(most)).max().unwrap_or(1).max(1)
+    let parts = over.into_iter().map(|(found, most)| found.div_ceil(most)).max().unwrap_or(1).max(1);
+    let mut rows = sample(&mut ChaCha8Rng::seed_from_u64(SEED), train.len(), train.len().div_ceil(parts)).into_vec();
+    rows.sort_unstable();
+    rows
 }

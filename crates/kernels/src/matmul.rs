@@ -4,7 +4,6 @@
 
 use crate::Real;
 use crate::gemm::{Buffers, Epilogue, Matrix, Precision, multiply, multiply_and_sum, multiply_updating};
-use crate::isa::{Isa, isa};
 use crate::optimizer::{OptimizerStep, Update, Weight, optimizer_step, sum_of_squares};
 use crate::parallel::{column_sums, rows_per_task};
 use crate::profile::{Operation, timer};
@@ -25,10 +24,6 @@ impl Products {
 
     /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says.
     pub(crate) fn multiply_f32(&mut self, c: &mut [f32], a: Matrix, b: Matrix, epilogue: Epilogue) {
-        if self.precision == Precision::F32 && isa() == Isa::Baseline {
-            // the crate knows more instruction sets than we do
-            return multiply_unpacked(c, a, b, epilogue);
-        }
         multiply(&mut self.buffers, c, a, b, self.precision, epilogue);
     }
 
@@ -40,9 +35,6 @@ impl Products {
         x: Matrix,
         accumulate: bool,
     ) -> f64 {
-        if self.precision == Precision::F32 && isa() == Isa::Baseline {
-            return weight_gradient(self, [dw, db], dy, x, accumulate);
-        }
         if !accumulate {
             db.fill(0.0);
         }
@@ -58,9 +50,6 @@ impl Products {
         step: &OptimizerStep,
         bias: &[f32],
     ) {
-        if self.precision == Precision::F32 && isa() == Isa::Baseline {
-            return update_and_multiply(self, c, a, update, step, bias);
-        }
         multiply_updating(&mut self.buffers, c, a, update, step, self.precision, Epilogue::Bias(bias));
     }
 }

@@ -43,6 +43,20 @@ proptest! {
         }
     }
 
+    /// A row comes out with the same bits in whatever batch it is: what is kept of a row must not depend on those beside it.
+    #[test]
+    fn rows_are_the_same_in_any_batch(m in 1_usize..70, n in 1_usize..70, k in 1_usize..140, bf16: bool) {
+        let (x, w, b) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3));
+        let mut products = Products::new(if bf16 { Precision::Bf16 } else { Precision::F32 });
+        let mut together = vec![f32::NAN; m * n];
+        linear(&mut products, &mut together, &x, Weight::Ready(&w), &b);
+        for (x, together) in x.chunks(k).zip(together.chunks(n)) {
+            let mut alone = vec![f32::NAN; n];
+            linear(&mut products, &mut alone, x, Weight::Ready(&w), &b);
+            prop_assert_eq!(bits(&alone), bits(together));
+        }
+    }
+
     /// In f32, with whole vectors of columns and without.
     #[test]
     fn low_rank_products(m in 0_usize..100, width in 1_usize..150, rank in 1_usize..40, half in 0_usize..2) {

@@ -1,6 +1,8 @@
 //! The innermost loops to choose from.
 
 use super::Precision;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::portable;
 use super::tile::{Block, SUMS, Small, Tile};
 #[cfg(target_arch = "x86_64")]
@@ -19,6 +21,10 @@ pub(crate) fn small(product: Small) -> Option<Small> {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above, and all CPUs of this level with FMA.
         Isa::Avx2 if Kernel::Avx2.available() => unsafe { avx2::small(product) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: every 64-bit ARM has NEON; n was checked.
+        _ => unsafe { neon::small(product) },
+        #[cfg(not(target_arch = "aarch64"))]
         _ => return Some(product),
     }
     None
@@ -30,13 +36,15 @@ pub(super) enum Kernel {
     Avx512Bf16,
     Avx512,
     Avx2,
+    Neon,
     Portable,
     PortableBf16,
 }
 
 impl Kernel {
     /// All of them, best first.
-    pub(super) const ALL: [Self; 5] = [Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Portable, Self::PortableBf16];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable, Self::PortableBf16];
 
     /// The best for these operands at the level of instructions in use.
     pub(super) fn best(precision: Precision) -> Self {
@@ -52,7 +60,7 @@ impl Kernel {
     pub(super) fn precision(self) -> Precision {
         match self {
             Self::Avx512Bf16 | Self::PortableBf16 => Precision::Bf16,
-            Self::Avx512 | Self::Avx2 | Self::Portable => Precision::F32,
+            Self::Avx512 | Self::Avx2 | Self::Neon | Self::Portable => Precision::F32,
         }
     }
 
@@ -62,7 +70,7 @@ impl Kernel {
             Self::Avx512Bf16 => Isa::Avx512Bf16,
             Self::Avx512 => Isa::Avx512,
             Self::Avx2 => Isa::Avx2,
-            Self::Portable | Self::PortableBf16 => Isa::Baseline,
+            Self::Neon | Self::Portable | Self::PortableBf16 => Isa::Baseline,
         }
     }
 
@@ -71,10 +79,11 @@ impl Kernel {
         #[cfg(target_arch = "x86_64")]
         let extra = match self {
             Self::Avx2 => is_x86_feature_detected!("fma"),
+            Self::Neon => false,
             _ => true,
         };
         #[cfg(not(target_arch = "x86_64"))]
-        let extra = true;
+        let extra = self != Self::Neon || cfg!(target_arch = "aarch64");
         self.isa().available() && extra
     }
 
@@ -83,7 +92,7 @@ impl Kernel {
     pub(super) fn depth(self) -> usize {
         match self {
             Self::Avx512Bf16 | Self::Avx512 => 768,
-            Self::Avx2 | Self::Portable | Self::PortableBf16 => 128,
+            Self::Avx2 | Self::Neon | Self::Portable | Self::PortableBf16 => 128,
         }
     }
 
@@ -92,6 +101,7 @@ impl Kernel {
         match self {
             Self::Avx512Bf16 | Self::Avx512 => 16,
             Self::Avx2 | Self::Portable | Self::PortableBf16 => 8,
+            Self::Neon => 4,
         }
     }
 
@@ -108,6 +118,8 @@ impl Kernel {
                 Self::Avx512 => avx512::products(steps, word),
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => avx2::products(steps, word),
+                #[cfg(target_arch = "aarch64")]
+                Self::Neon => neon::products(steps, word),
                 Self::PortableBf16 => portable::products_bf16(steps, word),
                 _ => portable::products(steps, word),
             }
@@ -132,6 +144,8 @@ impl Kernel {
                 Self::Avx512 => avx512::tile(block, tile),
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => avx2::tile(block, tile),
+                #[cfg(target_arch = "aarch64")]
+                Self::Neon => neon::tile(block, tile),
                 Self::PortableBf16 => portable::tile_bf16(block, tile),
                 _ => portable::tile(block, tile),
             }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What is arranged is the same for every CPU; only the innermost tile, rounding and transposing are compiled per instruction
-//! set (`avx512.rs`, `avx512_bf16.rs`, `avx2.rs`, `portable.rs`, `pack_x86.rs`). Every element of `c` is summed in one order,
+//! set (`avx512.rs`, `avx512_bf16.rs`, `avx2.rs`, `neon.rs`, `portable.rs`, `pack_x86.rs`). Every element of `c` is summed in one order,
 //! whatever the number of threads.
 
 mod ahead;
@@ -22,6 +22,8 @@ mod avx512;
 mod avx512_bf16;
 mod driver;
 mod kernel;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_x86;

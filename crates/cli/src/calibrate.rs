@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use distune::Error;
-use distune::calibration::{Calibration, Effect, FILE, Goal, HIGHEST, LOWEST};
+use distune::calibration::{Calibration, Effect, FILE, Goal, HIGHEST, LOWEST, of_one_class};
 use distune::eval::{Abstention, BINS, Predictions, abstention, reliability};
 use serde_json::json;
 
@@ -49,6 +49,10 @@ pub(crate) fn run(args: &CalibrateArgs, common: &Common) -> anyhow::Result<()> {
     let rows = Rows::read(&[&predictor], Some(&args.data), split, args.rows.columns.resolve(), common)?;
     let (predictions, _) = predictor.predictions(&rows, args.rows.max_length, common)?;
     let names = rows.labels.names();
+    if of_one_class(&rows.truth, names.len()) {
+        let hint = "Give it rows of all classes";
+        return Err(Error::file(&rows.path, "all rows are of one class, which tell no temperature", hint).into());
+    }
     let goal = args.recall.map_or(Goal::F1, Goal::PrecisionAtRecall);
     let calibration = Calibration::fit(&rows.truth, &predictions, names, goal)?;
     calibration.write(&files.path)?;
@@ -82,7 +86,7 @@ pub(crate) fn temperature(calibration: &Calibration) -> String {
     let why = match of {
         LOWEST => " (the lowest there is)",
         HIGHEST => " (the highest there is: the probabilities tell nothing)",
-        1.0 => " (unchanged, as where all rows are right)",
+        1.0 => " (unchanged, as where all rows are right or of one class)",
         _ => "",
     };
     format!("temperature {of:.4}{why}")

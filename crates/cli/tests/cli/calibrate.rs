@@ -88,6 +88,11 @@ fn precision_at_a_recall() {
         &["--recall: expected a number from 0 to 1, found 2"],
     );
     assert_says(&sandbox.fails("calibrate --model nothing --data data"), &["nothing"]);
+    sandbox.write("one.csv", "text,label\ngood,positive\ngreat,positive\n");
+    assert_says(
+        &sandbox.fails("calibrate --model sure --data one.csv"),
+        &["one.csv: all rows are of one class", "all classes"],
+    );
 }
 
 #[test]

@@ -61,13 +61,16 @@ pub struct Sureness {
 }
 
 impl Calibration {
-    /// Fits on predictions for rows that the model was not trained on.
+    /// Fits on predictions for rows that the model was not trained on. Rows of one class alone tell no temperature: it stays 1.
     ///
     /// # Errors
     /// As [`ProbabilityMetrics::new`], and predictions without probabilities.
     pub fn fit(truth: &Answers, predictions: &Predictions, names: &[String], goal: Goal) -> Result<Self> {
         let before = Sureness::new(truth, predictions, names)?;
-        let temperature = fit_temperature(truth, predictions, names.len());
+        let temperature = match of_one_class(truth, names.len()) {
+            true => 1.0,
+            false => fit_temperature(truth, predictions, names.len()),
+        };
         let calibrated = predictions.with_temperature(names.len(), temperature);
         let after = Sureness::new(truth, &calibrated, names)?;
         Ok(Self {
@@ -158,6 +161,11 @@ impl Calibration {
         let text = serde_json::to_string_pretty(self).map_err(|error| Error::file(&path, error, ""))?;
         crate::model::write(&path, format!("{text}\n").as_bytes())
     }
+}
+
+/// Whether all rows are of one class, where a row has one.
+pub fn of_one_class(truth: &Answers, classes: usize) -> bool {
+    truth.problem() == ProblemType::SingleLabel && truth.counts(classes).iter().filter(|count| **count > 0).count() < 2
 }
 
 /// What to do about a file that cannot be used.

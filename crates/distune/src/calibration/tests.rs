@@ -29,6 +29,15 @@ fn what_is_fitted_lowers_the_loss() {
 }
 
 #[test]
+fn rows_of_one_class_tell_no_temperature() {
+    let (_, predictions, _) = fitted();
+    let truth = Answers::One(vec![1; 8]);
+    let calibration = Calibration::fit(&truth, &predictions, &names(&["no", "yes"]), Goal::F1).unwrap();
+    assert_eq!(calibration.temperature, 1.0);
+    assert_eq!(calibration.fitted.before, calibration.fitted.after);
+}
+
+#[test]
 fn the_file_is_what_was_written_or_names_the_key() {
     let directory = tempfile::tempdir().unwrap();
     let read = |labels: &[&str], problem| Calibration::read(directory.path(), &names(labels), problem);

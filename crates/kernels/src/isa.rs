@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 /// A level of vector instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
+    /// [`Self::Avx512Bf16`] with Intel's matrix instructions for bf16, on Linux.
+    Amx,
     /// [`Self::Avx512`] with products of bf16.
     Avx512Bf16,
     /// x86-64 with AVX-512 (F, VL, BW, DQ).
@@ -17,11 +19,12 @@ pub enum Isa {
 
 impl Isa {
     /// All levels, best first.
-    pub const ALL: [Self; 4] = [Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Baseline];
+    pub const ALL: [Self; 5] = [Self::Amx, Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Baseline];
 
     /// The name that `DISTUNE_ISA` takes.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Amx => "amx",
             Self::Avx512Bf16 => "avx512bf16",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
@@ -30,10 +33,11 @@ impl Isa {
         }
     }
 
-    /// Whether this CPU has it.
+    /// Whether this CPU has it, and the operating system lets it be used.
     pub fn available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         match self {
+            Self::Amx => Self::Avx512Bf16.available() && amx(),
             Self::Avx512Bf16 => is_x86_feature_detected!("avx512bf16") && Self::Avx512.available(),
             Self::Avx512 => {
                 is_x86_feature_detected!("avx512f")
@@ -63,6 +67,28 @@ pub fn isa() -> Isa {
     })
 }
 
+/// Whether the CPU has tiles and multiplies bf16 in them, and Linux, which is asked once a process, keeps them for each thread.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn amx() -> bool {
+    /// In the feature bits of leaf 7: products of bf16, tiles.
+    const FEATURES: u32 = 1 << 22 | 1 << 24;
+    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
+    /// The state component that is the tiles.
+    const XTILEDATA: libc::c_ulong = 18;
+    static AMX: OnceLock<bool> = OnceLock::new();
+    *AMX.get_or_init(|| {
+        let features = std::arch::x86_64::__cpuid_count(7, 0).edx;
+        // SAFETY: asks the kernel for a permission; it writes nothing. Where the kernel does not know the request, or does not save tiles, it says so.
+        features & FEATURES == FEATURES
+            && unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0 }
+    })
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn amx() -> bool {
+    false
+}
+
 /// Runs `f`, compiled for the level in use: the closure is inlined into a function with those target features, and
 /// its loops are vectorized there. Call it inside a task, around loops over slices, and with a closure marked
 /// `#[inline(always)]`, as everything that it calls: what is not inlined is compiled without those features.
@@ -71,7 +97,7 @@ pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     match isa() {
         // SAFETY: `isa` returns only levels that this CPU has.
-        Isa::Avx512Bf16 | Isa::Avx512 => return unsafe { avx512(f) },
+        Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 => return unsafe { avx512(f) },
         // SAFETY: as above.
         Isa::Avx2 => return unsafe { avx2(f) },
         Isa::Baseline => {}

@@ -28,6 +28,12 @@ impl Ahead {
         (depth / (self.rows + 1) + 1).max(2)
     }
 
+    /// How many rows are asked for after `done` of `steps` steps.
+    #[inline(always)]
+    pub(super) fn rows_until(self, done: usize, steps: usize) -> usize {
+        self.rows * done / steps
+    }
+
     /// Asks for a row.
     ///
     /// # Safety

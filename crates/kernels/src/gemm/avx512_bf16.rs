@@ -29,7 +29,7 @@ pub(super) unsafe fn products(steps: usize, word: u32) -> f32 {
 
 /// Sixteen sums of products of bf16, two at a time.
 #[derive(Clone, Copy)]
-struct Bf16(__m512);
+pub(super) struct Bf16(__m512);
 
 // SAFETY of the blocks below: the callers of the methods promise that the CPU has AVX512-BF16 and that the pointers are
 // good for sixteen numbers; no alignment is needed.

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::ahead::{Ahead, Upcoming};
-use super::kernel::Kernel;
+use super::kernel::{Kernel, MOST_TILE_ROWS};
 use super::pack::{Left, LeftWords, Panel, Right};
-use super::tile::{Block, ROWS, Tile};
+use super::tile::{Block, Tile};
 use super::{Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};
 use crate::optimizer::{Factors, OptimizerStep, Update, optimizer_step};
@@ -15,10 +15,10 @@ use crate::profile::{Operation, within};
 
 /// Tasks that each thread should get: they come out even, and one thread may be slower.
 const TASKS_PER_THREAD: usize = 8;
-/// Row tiles that one task takes whole, at most: the left operand, which is read again for every panel, stays in the caches.
-const MOST_TILES: usize = 128;
-/// Row tiles of a block where there are several: enough to be worth a task.
-const BLOCK_TILES: usize = 16;
+/// Rows that one task takes whole, at most: the left operand, which is read again for every panel, stays in the caches.
+const MOST_ROWS: usize = 1024;
+/// Rows of a block where there are several: enough to be worth a task.
+const BLOCK_ROWS: usize = 128;
 /// Multiplications below which a task is not worth a thread of its own.
 const SMALL: usize = 1 << 17;
 
@@ -49,10 +49,11 @@ pub(crate) fn multiply_and_sum(
     precision: Precision,
     epilogue: Epilogue,
 ) -> f64 {
-    let tiles = a.shape()[0].div_ceil(ROWS) * b.shape()[1].div_ceil(Panel::COLUMNS);
+    let kernel = Kernel::best(precision);
+    let tiles = a.shape()[0].div_ceil(kernel.rows()) * b.shape()[1].div_ceil(Panel::COLUMNS);
     let mut squares = vec![0.0; tiles];
     assert!(a.is_transposed() && sums.len() == a.shape()[0], "sums of the rows of a transposed operand");
-    multiply_with(Kernel::best(precision), isa(), buffers, [c, sums], a, b, epilogue, &mut squares);
+    multiply_with(kernel, isa(), buffers, [c, sums], a, b, epilogue, &mut squares);
     // always in the order of the tiles
     squares.into_iter().sum()
 }
@@ -75,10 +76,10 @@ pub(super) fn multiply_with(
     let product = Product { squares: squares.as_mut_ptr(), square: !squares.is_empty(), ..product };
     let panels = product.panels();
     // the gradient of a weight matrix goes to memory: rows that are finished together lie together there
-    let small_blocks = product.row_tiles().div_ceil(BLOCK_TILES);
+    let small_blocks = product.shape[0].div_ceil(BLOCK_ROWS);
     let blocks =
         if a.is_transposed() { small_blocks } else { blocks([product.shape[0], product.shape[1]], TASKS_PER_THREAD) };
-    let arranged = if blocks > 1 { buffers.right.arrange(isa, b, kernel.precision()) } else { &[] };
+    let arranged = if blocks > 1 { buffers.right.arrange(isa, b, kernel.precision(), product.words()) } else { &[] };
     let tasks = blocks * panels;
     let least = product.least_tasks(tasks);
     each_with_next(0..tasks, tasks.div_ceil(least), |task, next| {
@@ -139,15 +140,14 @@ pub(crate) fn multiply_updating(
     });
 }
 
-/// Into how many blocks the row tiles of a product `[M, N]` are cut, so that each thread gets `tasks` tasks. The bits do not
+/// Into how many blocks the rows of a product `[M, N]` are cut, so that each thread gets `tasks` tasks. The bits do not
 /// depend on it.
 fn blocks([m, n]: [usize; 2], tasks: usize) -> usize {
-    let (row_tiles, panels) = (m.div_ceil(ROWS), n.div_ceil(Panel::COLUMNS));
-    if row_tiles > MOST_TILES {
-        return row_tiles.div_ceil(BLOCK_TILES);
+    if m > MOST_ROWS {
+        return m.div_ceil(BLOCK_ROWS);
     }
-    let wanted = (tasks * rayon::current_num_threads()).div_ceil(panels.max(1));
-    wanted.min(row_tiles / BLOCK_TILES).max(1)
+    let wanted = (tasks * rayon::current_num_threads()).div_ceil(n.div_ceil(Panel::COLUMNS).max(1));
+    wanted.min(m / BLOCK_ROWS).max(1)
 }
 
 /// A multiplication, several tasks of which write the output at once.
@@ -186,22 +186,22 @@ impl<'a> Product<'a> {
         if let Epilogue::Bias(bias) = epilogue {
             assert_eq!(bias.len(), n, "bias of [{m}, {k}] x [{k}, {n}]");
         }
-        let left = left.arrange(isa, a, kernel.precision(), sums);
+        let left = left.arrange(isa, a, kernel.precision(), kernel.group(), sums);
         let (square, squares) = (false, std::ptr::null_mut());
         Self { kernel, isa, start: c.as_mut_ptr(), shape: [m, n, k], left, epilogue, square, squares }
     }
 
     fn row_tiles(&self) -> usize {
-        self.shape[0].div_ceil(ROWS)
+        self.shape[0].div_ceil(self.kernel.rows())
     }
 
     fn panels(&self) -> usize {
         self.shape[1].div_ceil(Panel::COLUMNS)
     }
 
-    /// Words along K.
+    /// Words along K, with the zeros that the kernel wants behind them.
     fn words(&self) -> usize {
-        self.shape[2].div_ceil(self.kernel.precision().per_word())
+        self.shape[2].div_ceil(self.kernel.precision().per_word()).next_multiple_of(self.kernel.granularity())
     }
 
     /// How many of the tasks are worth a thread together.
@@ -215,7 +215,7 @@ impl<'a> Product<'a> {
     ///
     /// They exist, and nobody else has them.
     unsafe fn panel(&self, row_tiles: Range<usize>, panel: usize, columns: Columns, upcoming: &Upcoming) {
-        let words = self.words();
+        let (words, unit) = (self.words(), self.kernel.granularity());
         let blocks = words.div_ceil(self.kernel.depth()).max(1);
         let column = panel * Panel::COLUMNS;
         let first = match self.epilogue {
@@ -223,9 +223,12 @@ impl<'a> Product<'a> {
             other => other,
         };
         let mut parts = upcoming.parts(blocks * row_tiles.len());
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the kernel is available by the assertion in `new`.
+        let _prepared = unsafe { self.kernel.prepared() };
         PANEL.with_borrow_mut(|buffer| {
             for block in 0..blocks {
-                let depth = block * words / blocks..(block + 1) * words / blocks;
+                let depth = block * (words / unit) / blocks * unit..(block + 1) * (words / unit) / blocks * unit;
                 let right = match columns {
                     Columns::Arranged(words) => &words[depth.clone()],
                     Columns::From(matrix, first) => {
@@ -241,7 +244,7 @@ impl<'a> Product<'a> {
                         let wanted = self.square && block + 1 == blocks;
                         let at = self.squares.wrapping_add(tile * self.panels() + panel);
                         let squares = if wanted { at } else { std::ptr::null_mut() };
-                        let left = self.left.operand(tile * ROWS, depth.start);
+                        let left = self.left.operand(tile * self.kernel.rows(), depth.start);
                         self.tile(tile, column, Block { left, right, ahead }, &epilogue, squares);
                     }
                 }
@@ -256,15 +259,15 @@ impl<'a> Product<'a> {
     ///
     /// See [`Self::panel`].
     unsafe fn tile(&self, tile: usize, column: usize, block: Block, epilogue: &Epilogue, squares: *mut f64) {
-        let ([m, stride, _], row) = (self.shape, tile * ROWS);
-        let (rows, columns) = (ROWS.min(m - row), Panel::COLUMNS.min(stride - column));
+        let ([m, stride, _], row) = (self.shape, tile * self.kernel.rows());
+        let (rows, columns) = (self.kernel.rows().min(m - row), Panel::COLUMNS.min(stride - column));
         // SAFETY: row < m and column < stride, the output's rows and columns.
         let start = unsafe { self.start.add(row * stride + column) };
-        if columns == Panel::COLUMNS {
+        if columns == Panel::COLUMNS && rows.is_multiple_of(self.kernel.granularity()) {
             // SAFETY: these rows and columns of the output exist and are this task's own; the left operand has these rows.
             return unsafe { self.kernel.run(block, &Tile { start, stride, rows, epilogue, squares }) };
         }
-        let mut product = [0.0; ROWS * Panel::COLUMNS];
+        let mut product = [0.0; MOST_TILE_ROWS * Panel::COLUMNS];
         let tile = Tile {
             start: product.as_mut_ptr(),
             stride: Panel::COLUMNS,

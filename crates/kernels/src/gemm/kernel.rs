@@ -3,10 +3,11 @@
 use super::Precision;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
+use super::pack::SQUARE;
 use super::portable;
-use super::tile::{Block, SUMS, Small, Tile};
+use super::tile::{Block, ROWS, SUMS, Small, Tile};
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512, avx512_bf16};
+use super::{amx, avx2, avx512, avx512_bf16};
 use crate::isa::{Isa, isa};
 
 /// Computes a product of small f32 matrices, `n` a multiple of 16, with the instructions in use; gives it back where there
@@ -17,7 +18,7 @@ pub(crate) fn small(product: Small) -> Option<Small> {
     match isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: levels in use are those that the CPU has; n was checked.
-        Isa::Avx512Bf16 | Isa::Avx512 => unsafe { avx512::small(product) },
+        Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 => unsafe { avx512::small(product) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above, and all CPUs of this level with FMA.
         Isa::Avx2 if Kernel::Avx2.available() => unsafe { avx2::small(product) },
@@ -30,9 +31,13 @@ pub(crate) fn small(product: Small) -> Option<Small> {
     None
 }
 
+/// Rows of the highest tile.
+pub(super) const MOST_TILE_ROWS: usize = 32;
+
 /// An innermost loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
+    Amx,
     Avx512Bf16,
     Avx512,
     Avx2,
@@ -43,8 +48,8 @@ pub(super) enum Kernel {
 
 impl Kernel {
     /// All of them, best first.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable, Self::PortableBf16];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Amx, Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable, Self::PortableBf16];
 
     /// The best for these operands at the level of instructions in use.
     pub(super) fn best(precision: Precision) -> Self {
@@ -59,7 +64,7 @@ impl Kernel {
     /// What it multiplies.
     pub(super) fn precision(self) -> Precision {
         match self {
-            Self::Avx512Bf16 | Self::PortableBf16 => Precision::Bf16,
+            Self::Amx | Self::Avx512Bf16 | Self::PortableBf16 => Precision::Bf16,
             Self::Avx512 | Self::Avx2 | Self::Neon | Self::Portable => Precision::F32,
         }
     }
@@ -67,6 +72,7 @@ impl Kernel {
     /// The level of instructions that it belongs to.
     fn isa(self) -> Isa {
         match self {
+            Self::Amx => Isa::Amx,
             Self::Avx512Bf16 => Isa::Avx512Bf16,
             Self::Avx512 => Isa::Avx512,
             Self::Avx2 => Isa::Avx2,
@@ -91,15 +97,45 @@ impl Kernel {
     /// from the level-2 cache, narrower ones need it in the level-1 cache.
     pub(super) fn depth(self) -> usize {
         match self {
+            Self::Amx => 384,
             Self::Avx512Bf16 | Self::Avx512 => 768,
             Self::Avx2 | Self::Neon | Self::Portable | Self::PortableBf16 => 128,
         }
     }
 
+    /// Rows of a tile of the output.
+    pub(super) fn rows(self) -> usize {
+        match self {
+            Self::Amx => MOST_TILE_ROWS,
+            _ => ROWS,
+        }
+    }
+
+    /// What the rows of a tile that it computes, and the words along K, are multiples of.
+    pub(super) fn granularity(self) -> usize {
+        if self == Self::Amx { SQUARE } else { 1 }
+    }
+
+    /// How it reads a left operand whose source is transposed: so many lanes, whose words at one k are neighbours.
+    pub(super) fn group(self) -> usize {
+        if self == Self::Amx { 1 } else { ROWS }
+    }
+
+    /// What a thread needs while it computes tiles.
+    ///
+    /// # Safety
+    ///
+    /// The kernel is available.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) unsafe fn prepared(self) -> Option<amx::Shapes> {
+        // SAFETY: passed on.
+        (self == Self::Amx).then(|| unsafe { amx::Shapes::new() })
+    }
+
     /// Sums in a vector.
     fn lanes(self) -> usize {
         match self {
-            Self::Avx512Bf16 | Self::Avx512 => 16,
+            Self::Amx | Self::Avx512Bf16 | Self::Avx512 => 16,
             Self::Avx2 | Self::Portable | Self::PortableBf16 => 8,
             Self::Neon => 4,
         }
@@ -109,6 +145,11 @@ impl Kernel {
     pub(super) fn exercise(self, steps: usize) -> f64 {
         // the compiler must not know that nothing changes
         let word = std::hint::black_box(0);
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Amx {
+            // SAFETY: as below.
+            return 2.0 * unsafe { amx::products(steps) } as f64;
+        }
         // SAFETY: `best` returns only kernels that the CPU has, and it is where they come from.
         std::hint::black_box(unsafe {
             match self {
@@ -132,12 +173,15 @@ impl Kernel {
     ///
     /// # Safety
     ///
-    /// The kernel is available, `tile` may be written (see [`Tile`]), and the left operand has its rows.
+    /// The kernel is available, `tile` may be written (see [`Tile`]), and the left operand has its rows, both rounded up to the
+    /// [`Self::granularity`], of which the depth is a multiple. What [`Self::prepared`] returned is alive.
     #[inline]
     pub(super) unsafe fn run(self, block: Block, tile: &Tile) {
         // SAFETY: what the callees ask for is what the caller promises.
         unsafe {
             match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Amx => amx::tile(block, tile),
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx512Bf16 => avx512_bf16::tile(block, tile),
                 #[cfg(target_arch = "x86_64")]

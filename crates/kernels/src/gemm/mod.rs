@@ -5,15 +5,17 @@
 //! for each block of rows, for each panel of 48 columns of c   (one task each, on any thread)        driver.rs
 //!   for each stretch of K                                     (in order; later ones add to c)       driver.rs
 //!     arrange that part of b in the thread's cache                                                  pack.rs
-//!     for each 8 rows: an 8 x 48 tile of c in registers       (K innermost)                         tile.rs
+//!     for each 8 rows: an 8 x 48 tile of c in registers       (K innermost; 32 rows with AMX)       tile.rs, amx.rs
 //!       while a part of what the next task reads is asked for                                       ahead.rs
 //! ```
 //!
 //! What is arranged is the same for every CPU; only the innermost tile, rounding and transposing are compiled per instruction
-//! set (`avx512.rs`, `avx512_bf16.rs`, `avx2.rs`, `neon.rs`, `portable.rs`, `pack_x86.rs`). Every element of `c` is summed in one order,
+//! set (`amx.rs`, `avx512.rs`, `avx512_bf16.rs`, `avx2.rs`, `neon.rs`, `portable.rs`, `pack_x86.rs`). Every element of `c` is summed in one order,
 //! whatever the number of threads.
 
 mod ahead;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

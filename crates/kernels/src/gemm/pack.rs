@@ -3,7 +3,7 @@
 //!
 //! The left operand is arranged once a product, on all threads ([`Left`]): a row-major source keeps its order and is only
 //! rounded (f32 is read where it lies); a transposed one is cut into groups of eight lanes (rows of the operand), where the words
-//! of all lanes at one k are neighbours.
+//! of all lanes at one k are neighbours, or brought into the order of its rows, which AMX needs.
 //!
 //! The right operand is cut into panels of 48 columns. Where one task needs a panel, it arranges it itself, a stretch at a time, in
 //! a buffer that stays in its cache ([`Panel`]): so the rounded form of a weight matrix is never written to memory. Where several
@@ -108,7 +108,7 @@ macro_rules! dispatch {
         match $isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the levels are only those that this CPU has, and all of them include AVX2.
-            Isa::Avx512Bf16 => unsafe { pack_x86::avx512_bf16(#[inline(always)] || $function::<pack_x86::Avx512Bf16, $per_word>($($argument),*)) },
+            Isa::Amx | Isa::Avx512Bf16 => unsafe { pack_x86::avx512_bf16(#[inline(always)] || $function::<pack_x86::Avx512Bf16, $per_word>($($argument),*)) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Isa::Avx512 => unsafe { pack_x86::avx512(#[inline(always)] || $function::<pack_x86::Avx512, $per_word>($($argument),*)) },
@@ -146,18 +146,20 @@ impl LeftWords<'_> {
 }
 
 impl Left {
-    /// Arranges the matrix, on all threads. To `sums`, unless it is empty, the sums of the lanes of a transposed one are added, in
+    /// Arranges the matrix, on all threads, a transposed one in groups of `group` lanes. Rows have room for words, and the matrix for
+    /// rows, up to the next multiple of sixteen; these words are zeros. To `sums`, unless it is empty, the sums of the lanes of a transposed one are added, in
     /// the order of K.
     pub(super) fn arrange<'a>(
         &'a mut self,
         isa: Isa,
         matrix: Matrix<'a>,
         precision: Precision,
+        group: usize,
         sums: &mut [f32],
     ) -> LeftWords<'a> {
         let Matrix { values, rows: lanes, columns: depth, transposed } = matrix;
         let words = depth.div_ceil(precision.per_word());
-        if transposed {
+        if transposed && group == ROWS {
             let groups = room(&mut self.0, (lanes.div_ceil(SQUARE) * words) * SQUARE);
             let groups = groups.as_flattened_mut().as_chunks_mut::<ROWS>().0;
             let per_task = (LANES_PER_TASK / ROWS * words).max(1);
@@ -173,17 +175,23 @@ impl Left {
             });
             return LeftWords { values: groups.as_flattened(), group: ROWS, stride: words };
         }
-        if precision == Precision::F32 {
+        if precision == Precision::F32 && !transposed {
             // SAFETY: every f32 is a u32, of the same size and alignment.
             let values = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) };
             return LeftWords { values, group: 1, stride: depth };
         }
         // an odd number of lines from row to row spreads the rows over the cache
         let lines = words.div_ceil(SQUARE) | 1;
-        let rows = room(&mut self.0, lanes * lines * SQUARE);
-        rows.par_chunks_mut(LANES_PER_TASK * lines).enumerate().for_each(|(task, rows)| {
-            let values = &values[task * LANES_PER_TASK * depth..];
-            dispatch!(isa, rows_along::<2>(rows, values, depth, lines));
+        let rows = room(&mut self.0, lanes.next_multiple_of(SQUARE) * lines * SQUARE);
+        let mut sums = sums.chunks_mut(LANES_PER_TASK);
+        let tasks = rows.chunks_mut(LANES_PER_TASK * lines).map(|rows| (rows, sums.next().unwrap_or_default()));
+        let tasks: Vec<_> = tasks.collect();
+        tasks.into_par_iter().enumerate().for_each(|(task, (rows, sums))| {
+            let first = task * LANES_PER_TASK;
+            if transposed {
+                return dispatch!(isa, rows_across::<2>(rows, sums, matrix, first, lines));
+            }
+            dispatch!(isa, rows_along::<2>(rows, &values[first * depth..], depth, lines));
         });
         LeftWords { values: rows.as_flattened(), group: 1, stride: lines * SQUARE }
     }
@@ -214,8 +222,7 @@ unsafe fn rows_along<R: Rounding, const PER_WORD: usize>(
     }
 }
 
-/// Groups of eight lanes, an even number of them, `words` words each, from lane `first` on. `sums` is empty, or the sums of these
-/// lanes, to which their values are added.
+/// Groups of eight lanes, an even number of them, `words` words each, from lane `first` on.
 ///
 /// # Safety
 ///
@@ -228,32 +235,97 @@ unsafe fn groups_across<R: Rounding, const PER_WORD: usize>(
     first: usize,
     words: usize,
 ) {
-    let count = groups.len() / words.max(1);
-    let whole = if count == LANES_PER_TASK / ROWS { whole_words::<PER_WORD, LANES_PER_TASK>(matrix, first) } else { 0 };
+    let count = groups.len() / words.max(1) * ROWS;
+    // SAFETY: passed on.
+    unsafe {
+        lanes_across::<R, PER_WORD>(
+            sums,
+            matrix,
+            first..first + count,
+            #[inline(always)]
+            |part, w, across| {
+                groups[2 * part * words + w].copy_from_slice(&across[..ROWS]);
+                groups[(2 * part + 1) * words + w].copy_from_slice(&across[ROWS..]);
+            },
+        );
+    }
+}
+
+/// Rows of `lines` lines, a multiple of sixteen of them, from lane `first` on: transposes square after square.
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn rows_across<R: Rounding, const PER_WORD: usize>(
+    rows: &mut [Words],
+    sums: &mut [f32],
+    matrix: Matrix,
+    first: usize,
+    lines: usize,
+) {
+    let words = matrix.columns.div_ceil(PER_WORD);
+    let mut squares = [[[0; SQUARE]; SQUARE]; LANES_PER_TASK / SQUARE];
+    // SAFETY: passed on.
+    unsafe {
+        lanes_across::<R, PER_WORD>(
+            sums,
+            matrix,
+            first..first + rows.len() / lines,
+            #[inline(always)]
+            |part, w, across| {
+                let square = &mut squares[part];
+                square[w % SQUARE] = across;
+                if w % SQUARE + 1 == SQUARE || w + 1 == words {
+                    square[w % SQUARE + 1..].fill([0; SQUARE]);
+                    R::transpose(square);
+                    for (l, square) in square.iter().enumerate() {
+                        rows[(part * SQUARE + l) * lines + w / SQUARE] = *square;
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// The words of these lanes, at most [`LANES_PER_TASK`], sixteen at a time: `put` gets which sixteen, which word, and the words.
+/// `sums` is empty, or the sums of these lanes, to which their values are added.
+///
+/// # Safety
+///
+/// See [`Rounding::along`].
+#[inline(always)]
+unsafe fn lanes_across<R: Rounding, const PER_WORD: usize>(
+    sums: &mut [f32],
+    matrix: Matrix,
+    lanes: Range<usize>,
+    mut put: impl FnMut(usize, usize, Words),
+) {
+    let first = lanes.start;
+    let whole = if lanes.len() == LANES_PER_TASK { whole_words::<PER_WORD, LANES_PER_TASK>(matrix, first) } else { 0 };
     let mut totals = [0.0; LANES_PER_TASK];
     totals[..sums.len()].copy_from_slice(sums);
-    for w in 0..words {
+    for w in 0..matrix.columns.div_ceil(PER_WORD) {
         let rows = if w < whole {
             rows_of_word::<PER_WORD, LANES_PER_TASK>(matrix, first, w)
         } else {
             [&[0.0; LANES_PER_TASK]; PER_WORD]
         };
-        for g in (0..count).step_by(2) {
+        for part in 0..lanes.len() / SQUARE {
             // SAFETY: passed on.
             let across = unsafe {
                 if w < whole {
-                    R::across(part::<PER_WORD, LANES_PER_TASK>(rows, g / 2))
+                    R::across(self::part::<PER_WORD, LANES_PER_TASK>(rows, part))
                 } else {
-                    let values = at_word::<PER_WORD>(matrix, first + g * ROWS, w);
+                    let values = at_word::<PER_WORD>(matrix, first + part * SQUARE, w);
                     for values in values {
-                        let lanes = totals[g * ROWS..].iter_mut().zip(values.iter().take(SQUARE));
+                        let lanes = totals[part * SQUARE..].iter_mut().zip(values.iter().take(SQUARE));
                         lanes.for_each(|(total, value)| *total += value);
                     }
                     word_across::<R, PER_WORD>(values)
                 }
             };
-            groups[g * words + w].copy_from_slice(&across[..ROWS]);
-            groups[(g + 1) * words + w].copy_from_slice(&across[ROWS..]);
+            put(part, w, across);
         }
         for row in rows {
             for l in 0..LANES_PER_TASK {
@@ -335,11 +407,15 @@ unsafe fn word_across<R: Rounding, const PER_WORD: usize>(values: [&[f32]; PER_W
 pub(super) struct Right(Vec<Line>);
 
 impl Right {
-    /// Arranges the matrix, on all threads; returns the words of panel after panel.
-    pub(super) fn arrange(&mut self, isa: Isa, matrix: Matrix, precision: Precision) -> &[[u32; Panel::COLUMNS]] {
-        let [depth, columns] = matrix.shape();
-        let words = depth.div_ceil(precision.per_word());
-        let panels = columns.div_ceil(Panel::COLUMNS);
+    /// Arranges `words` words along K of the matrix, on all threads; returns the words of panel after panel.
+    pub(super) fn arrange(
+        &mut self,
+        isa: Isa,
+        matrix: Matrix,
+        precision: Precision,
+        words: usize,
+    ) -> &[[u32; Panel::COLUMNS]] {
+        let panels = matrix.columns.div_ceil(Panel::COLUMNS);
         let all = room(&mut self.0, panels * words * Panel::COLUMNS).as_flattened_mut().as_chunks_mut().0;
         all.par_chunks_mut(words.max(1)).enumerate().for_each(|(panel, words)| {
             arrange_panel(words, isa, matrix, precision, panel * Panel::COLUMNS, 0..words.len());

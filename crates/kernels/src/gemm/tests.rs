@@ -5,7 +5,7 @@ use super::kernel::Kernel;
 use super::{Buffers, Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};
 
-const SIZES: [usize; 15] = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 200];
+const SIZES: [usize; 16] = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 200];
 
 fn kernels() -> Vec<Kernel> {
     Kernel::ALL.into_iter().filter(|kernel| kernel.available()).collect()
@@ -73,7 +73,7 @@ impl Reference {
             if matches!(epilogue, Epilogue::Overwrite) {
                 c.fill(f32::NAN); // must not be read
             }
-            let mut squares = vec![0.0; m.div_ceil(8) * n.div_ceil(48)];
+            let mut squares = vec![0.0; m.div_ceil(kernel.rows()) * n.div_ceil(48)];
             let mut row_sums = if transpose[0] { values(m, 7) } else { Vec::new() };
             multiply_with(kernel, isa, buffers, [&mut c, &mut row_sums], a, b, epilogue, &mut squares);
             for (i, sum) in row_sums.into_iter().enumerate() {

@@ -267,26 +267,34 @@ impl<'a> Product<'a> {
             // SAFETY: these rows and columns of the output exist and are this task's own; the left operand has these rows.
             return unsafe { self.kernel.run(block, &Tile { start, stride, rows, epilogue, squares }) };
         }
-        let mut product = [0.0; MOST_TILE_ROWS * Panel::COLUMNS];
+        // a tile beside the output, which begins with what the product is added to: the same bits as in a whole tile
+        let (mut product, mut padded) = ([0.0; MOST_TILE_ROWS * Panel::COLUMNS], [0.0; Panel::COLUMNS]);
+        // SAFETY: row + r < m and column + columns <= stride for the rows r; the elements are this task's own.
+        let row_of = |r: usize| unsafe { std::slice::from_raw_parts_mut(start.add(r * stride), columns) };
+        let inside = match epilogue {
+            Epilogue::Overwrite => Epilogue::Overwrite,
+            Epilogue::Add => {
+                let rows = product.chunks_exact_mut(Panel::COLUMNS).take(rows).enumerate();
+                rows.for_each(|(r, product)| product[..columns].copy_from_slice(row_of(r)));
+                Epilogue::Add
+            }
+            Epilogue::Bias(bias) => {
+                padded[..columns].copy_from_slice(bias);
+                Epilogue::Bias(&padded)
+            }
+        };
         let tile = Tile {
             start: product.as_mut_ptr(),
             stride: Panel::COLUMNS,
             rows,
-            epilogue: &Epilogue::Overwrite,
+            epilogue: &inside,
             squares: std::ptr::null_mut(),
         };
         // SAFETY: `product` is a whole tile; the left operand has these rows.
         unsafe { self.kernel.run(block, &tile) };
         for (r, product) in product.chunks_exact(Panel::COLUMNS).take(rows).enumerate() {
-            // SAFETY: row + r < m and column + columns <= stride; the elements are this task's own.
-            let c = unsafe { std::slice::from_raw_parts_mut(start.add(r * stride), columns) };
-            match epilogue {
-                Epilogue::Overwrite => c.copy_from_slice(&product[..columns]),
-                Epilogue::Add => c.iter_mut().zip(product).for_each(|(c, product)| *c += product),
-                Epilogue::Bias(bias) => {
-                    c.iter_mut().zip(product).zip(*bias).for_each(|((c, product), bias)| *c = product + bias);
-                }
-            }
+            let c = row_of(r);
+            c.copy_from_slice(&product[..columns]);
             if !squares.is_null() {
                 // SAFETY: this task's own, by the caller's promise.
                 unsafe { *squares += c.iter().map(|c| f64::from(*c) * f64::from(*c)).sum::<f64>() };

@@ -16,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use crate::columns::ColumnArgs;
+use crate::length::LengthArgs;
 use crate::output::{line, note, thousands};
 use crate::progress::Progress;
 use crate::train::lora::LoraArgs;
@@ -95,7 +96,8 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
     recipe.check()?;
     let model = recipe.adapt(model)?;
     let thawed = recipe.thawed(model.weights.table())?;
-    let tokenizer = sources::tokenizer(&files, &model.config, Some(longest))?;
+    let length = LengthArgs::of_recipe(&Recipe { max_seq_length: longest, ..Recipe::default() });
+    let tokenizer = length.tokenizer(&files, &model.config)?;
 
     let texts = texts(args, common)?;
     let start = Instant::now();

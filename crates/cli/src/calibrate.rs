@@ -47,7 +47,7 @@ pub(crate) fn run(args: &CalibrateArgs, common: &Common) -> anyhow::Result<()> {
     let validation = sources::has_splits(&args.data, common)?.then_some("validation");
     let split = args.rows.split.as_deref().or(validation);
     let rows = Rows::read(&[&predictor], Some(&args.data), split, args.rows.columns.resolve(), common)?;
-    let (predictions, _) = predictor.predictions(&rows, args.rows.max_length, common)?;
+    let (predictions, _) = predictor.predictions(&rows, &args.rows.length, common)?;
     let names = rows.labels.names();
     if of_one_class(&rows.truth, names.len()) {
         let hint = "Give it rows of all classes";

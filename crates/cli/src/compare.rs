@@ -68,7 +68,7 @@ pub(crate) fn run(args: &CompareArgs, common: &Common) -> anyhow::Result<()> {
     let rows = Rows::read(&all, Some(&args.data), args.rows.split.as_deref(), args.rows.columns.resolve(), common)?;
     let mut predicted: Vec<(&str, Vec<Predictions>)> = Vec::new();
     for (name, runs) in &groups {
-        let predictions = runs.iter().map(|run| Ok(run.predictions(&rows, args.rows.max_length, common)?.0));
+        let predictions = runs.iter().map(|run| Ok(run.predictions(&rows, &args.rows.length, common)?.0));
         predicted.push((name, predictions.collect::<anyhow::Result<_>>()?));
     }
     let groups: Vec<Group> =

@@ -7,6 +7,7 @@ use distune::model::{Config, Model, save, save_encoder};
 use distune::run::RunDirectory;
 use serde_json::json;
 
+use crate::length::LengthArgs;
 use crate::output::{line, note, thousands};
 use crate::{Common, sources};
 
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &ConvertArgs, common: &Common) -> anyhow::Result<()> {
     let config = Config::from_json(&files.file("config.json"), &files.config)?;
     sources::notes(&files, &config).iter().for_each(|text| note(common, text));
     // a tokenizer that cannot be read is of no use
-    sources::tokenizer(&files, &config, None)?;
+    LengthArgs::default().tokenizer(&files, &config)?;
     let head = Model::has_head(&files)?;
     let model = if head { Model::load(&files)? } else { Model::load_encoder(&files)? };
     files.forget_weights();

@@ -10,10 +10,12 @@ use distune::data::{Columns, Labels, Table};
 use distune::engine::Engine;
 use distune::eval::Finding;
 use distune::model::ModelFiles;
+use distune::tokenize::Encoded;
 use serde_json::{Value, json};
 
 use crate::explain::{self, explain};
 use crate::judge::{JudgedArgs, Predictor, RowArgs, Rows};
+use crate::length::LengthArgs;
 use crate::output::{line, note, thousands};
 use crate::sources::Classifier;
 use crate::{Common, sources};
@@ -50,14 +52,14 @@ pub(crate) fn run(args: &ErrorsArgs, common: &Common) -> anyhow::Result<()> {
         ErrorAnalysis::can_write(directory, args.overwrite)?;
     }
     let predictor = args.judged.predictor(common)?;
-    let max_length = args.judged.rows.max_length;
+    let length = &args.judged.rows.length;
     let rows = rows(args, &predictor, common)?;
     let none = Table::default();
     let table = rows.table.as_ref().unwrap_or(&none);
-    let (predictions, _) = predictor.predictions(&rows, max_length, common)?;
+    let (predictions, _) = predictor.predictions(&rows, length, common)?;
     let files = if let Predictor::Model { files, .. } = &predictor { Some(files) } else { None };
     let lengths = match files {
-        Some(files) => in_tokens(files, table, max_length)?,
+        Some(files) => in_tokens(files, table, length)?,
         None => Lengths::in_words(Texts::from(table)),
     };
     let columns: Vec<(&str, &[String])> = table.others.iter().map(|(name, values)| (&name[..], &values[..])).collect();
@@ -68,7 +70,7 @@ pub(crate) fn run(args: &ErrorsArgs, common: &Common) -> anyhow::Result<()> {
     }
     let shown = &analysis.wrong[..analysis.wrong.len().min(args.top)];
     let attributions = match files.filter(|_| args.explain) {
-        Some(files) => explained(files, shown, max_length, common)?,
+        Some(files) => explained(files, shown, length, common)?,
         None => Vec::new(),
     };
     if let Some(directory) = &args.output {
@@ -98,14 +100,14 @@ fn rows(args: &ErrorsArgs, predictor: &Predictor, common: &Common) -> Result<Row
 }
 
 /// The lengths of the rows as the model reads them.
-fn in_tokens(files: &ModelFiles, table: &Table, max_length: Option<usize>) -> Result<Lengths> {
+fn in_tokens(files: &ModelFiles, table: &Table, length: &LengthArgs) -> Result<Lengths> {
     let config = distune::model::Config::from_json(&files.file("config.json"), &files.config)?;
-    let tokenizer = sources::tokenizer(files, &config, max_length)?;
+    let tokenizer = length.tokenizer(files, &config)?;
     let encoded = match table.pairs.is_empty() {
         true => tokenizer.encode(&table.texts)?,
         false => tokenizer.encode_pairs(&table.texts, &table.pairs)?,
     };
-    Ok(Lengths { unit: "tokens", of_rows: encoded.iter().map(|encoded| encoded.ids.len()).collect() })
+    Ok(Lengths { unit: "tokens", of_rows: encoded.iter().map(Encoded::tokens).collect() })
 }
 
 /// What is to be said where rows are likely to be those of the model's own training.
@@ -135,10 +137,10 @@ fn trained_on(args: &ErrorsArgs, files: Option<&ModelFiles>, rows: &Rows) -> Opt
 fn explained(
     files: &ModelFiles,
     rows: &[WrongRow],
-    max_length: Option<usize>,
+    length: &LengthArgs,
     common: &Common,
 ) -> anyhow::Result<Vec<Attribution>> {
-    let mut classifier = Classifier::of(files, max_length, common)?;
+    let mut classifier = Classifier::of(files, length, common)?;
     let labels = classifier.engine.config().labels.clone();
     let mut explainer = Explainer::new(classifier.engine.model(), explain::options());
     let mut attributions = Vec::new();

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     let predictor = judged.predictor(common)?;
     let rows = Rows::read(&[&predictor], judged.data(), options.split.as_deref(), options.columns.resolve(), common)?;
     let decision = args.decision.resolve(predictor.model_files(), &rows.labels)?;
-    let (predictions, seconds) = predictor.predictions(&rows, options.max_length, common)?;
+    let (predictions, seconds) = predictor.predictions(&rows, &options.length, common)?;
     let predictions = decision.apply(predictions)?;
     let names = rows.labels.names();
     let metrics = Metrics::new(&rows.truth, &predictions.answers, names)?;

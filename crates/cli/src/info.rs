@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use crate::length::LengthArgs;
 use crate::output::{line, note, thousands};
 use crate::{Common, memory, sources};
 
@@ -67,7 +68,7 @@ pub(crate) fn run(args: &InfoArgs, common: &Common) -> anyhow::Result<()> {
 
 /// How texts become tokens: a description, and whether letters keep their case.
 fn tokenizer(files: &ModelFiles, config: &Config) -> anyhow::Result<(String, Option<bool>)> {
-    sources::tokenizer(files, config, None)?;
+    LengthArgs::default().tokenizer(files, config)?;
     let (name, contents) = &files.tokenizer[0];
     let json: Value = serde_json::from_slice(contents)?;
     let kind = json["model"]["type"].as_str().unwrap_or("unknown").to_owned();

@@ -4,13 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use distune::data::{Answers, Columns, Dataset, Examples, LabelMap, Labels, PredictionFile, Table};
+use distune::data::{Answers, Columns, Dataset, Examples, LabelMap, Labels, Lengths, PredictionFile, Table};
 use distune::engine::Engine;
 use distune::eval::{Predictions, predict};
 use distune::model::{Config, Model, ModelFiles, ProblemType};
+use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
 
 use crate::columns::ColumnArgs;
+use crate::length::LengthArgs;
 use crate::output::{note, thousands};
 use crate::progress::Progress;
 use crate::sources::Classifier;
@@ -24,9 +26,8 @@ pub(crate) struct RowArgs {
     pub(crate) split: Option<String>,
     #[command(flatten)]
     pub(crate) columns: ColumnArgs,
-    /// Longest text in tokens [default: as in the model's training]
-    #[arg(long, value_name = "N")]
-    pub(crate) max_length: Option<usize>,
+    #[command(flatten)]
+    pub(crate) length: LengthArgs,
 }
 
 /// A model or a file of predictions, and the rows that it is judged on.
@@ -37,7 +38,7 @@ pub(crate) struct JudgedArgs {
     pub(crate) model: Option<String>,
     /// Judge this file instead of a model: what predict --json prints, or .csv, .tsv, .jsonl or .parquet with a column predicted (or
     /// label), a column probability_NAME for each class, or both
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "max_length"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "max_length", "long", "window_overlap", "window_combine"])]
     pub(crate) predictions: Option<PathBuf>,
     /// "reviews", a directory with splits, a file of any format that is read, "-" for one on standard input, or a name of the
     /// Hugging Face hub [default: reviews; with --predictions the file itself, if it has a column label beside predicted]
@@ -119,7 +120,7 @@ impl Predictor {
     pub(crate) fn predictions(
         &self,
         rows: &Rows,
-        max_length: Option<usize>,
+        length: &LengthArgs,
         common: &Common,
     ) -> anyhow::Result<(Predictions, f64)> {
         let (name, files) = match (self, &rows.table) {
@@ -134,7 +135,7 @@ impl Predictor {
                 return Ok((file.predictions(&rows.labels)?, 0.0));
             }
         };
-        let mut classifier = Classifier::of(files, max_length, common)?;
+        let mut classifier = Classifier::of(files, length, common)?;
         let table = rows.table.clone().unwrap_or_default();
         classifier.check_texts(&table.path, !table.pairs.is_empty())?;
         let Classifier { engine, tokenizer, .. } = &mut classifier;
@@ -144,11 +145,9 @@ impl Predictor {
             .ids_of(&own, &table)
             .map_err(|problem| Error::file(Path::new(name), problem, "Compare models and files of the same classes"))?;
         let examples = Examples::new(Dataset::new(table, &own)?, tokenizer, engine.config());
-        examples.sequences()?;
-        let (cut, limit) = (examples.lengths().truncated, tokenizer.max_length());
-        if cut > 0 {
-            let (cut, all) = (thousands(cut), thousands(examples.len()));
-            note(common, format!("{cut} of {all} texts are longer than {limit} tokens and were cut there"));
+        examples.texts()?;
+        if let Some(text) = long_texts(&examples.lengths(), tokenizer) {
+            note(common, text);
         }
         let mut judging = Judging(Progress::new(common, "rows"));
         let start = std::time::Instant::now();
@@ -188,6 +187,24 @@ impl Rows {
         let truth = Dataset::answers(&table, &labels)?;
         Ok(Self { path: table.path.clone(), table: Some(table), labels, truth })
     }
+}
+
+/// What has become of long texts, if there are any.
+pub(crate) fn long_texts(lengths: &Lengths, tokenizer: &Tokenizer) -> Option<String> {
+    let (limit, all) = (tokenizer.max_length(), thousands(lengths.rows));
+    let cut = match (lengths.truncated, tokenizer.windows()) {
+        (0, _) => None,
+        (cut, None) => {
+            Some(format!("{} of {all} texts are longer than {limit} tokens and were cut there", thousands(cut)))
+        }
+        (cut, Some(_)) => {
+            Some(format!("{} of {all} second texts took more than half of a window and were cut there", thousands(cut)))
+        }
+    };
+    let windows = (lengths.windows > lengths.rows)
+        .then(|| format!("{all} texts were read in {} windows of up to {limit} tokens", thousands(lengths.windows)));
+    let said: Vec<String> = [windows, cut].into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// Shows how many rows have been judged.

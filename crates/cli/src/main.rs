@@ -16,6 +16,7 @@ mod explain;
 mod hub;
 mod info;
 mod judge;
+mod length;
 mod memory;
 mod output;
 mod predict;

@@ -6,17 +6,18 @@ use std::path::Path;
 use clap::Args;
 use distune::Error;
 use distune::attribution::{Attribution, Explainer};
-use distune::data::{LabelMap, Labels, Table, check_ids};
+use distune::data::{LabelMap, Labels, Table, check_text};
 use distune::engine::{Cpu, Engine};
 use distune::eval::{Predictions, confidences};
 use distune::model::{Config, ProblemType};
-use distune::predict::{logits, probabilities};
+use distune::predict::{probabilities, text_logits};
 use distune::tokenize::{Encoded, Tokenizer};
 use serde_json::{Map, json};
 
 use crate::columns::ColumnArgs;
 use crate::decide::{Decision, DecisionArgs};
 use crate::explain::{self, explain};
+use crate::length::LengthArgs;
 use crate::output::note;
 use crate::progress::Progress;
 use crate::sources::Classifier;
@@ -47,9 +48,8 @@ pub(crate) struct PredictArgs {
     split: Option<String>,
     #[command(flatten)]
     columns: ColumnArgs,
-    /// Longest text in tokens [default: as in training]
-    #[arg(long, value_name = "N")]
-    max_length: Option<usize>,
+    #[command(flatten)]
+    length: LengthArgs,
     #[command(flatten)]
     decision: DecisionArgs,
     /// With --json, print the logits too
@@ -63,7 +63,7 @@ pub(crate) struct PredictArgs {
 
 pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
     let files = sources::model(&args.model, common)?;
-    let mut classifier = Classifier::of(&files, args.max_length, common)?;
+    let mut classifier = Classifier::of(&files, &args.length, common)?;
     let decision = args.decision.resolve(Some(&files), &LabelMap::of_model(classifier.engine.config()))?;
     let format = match (common.json, args.logits) {
         (false, _) => Format::Text,
@@ -241,15 +241,16 @@ fn predict(
     let mut encoded = if pairs.is_empty() { tokenizer.encode(good)? } else { tokenizer.encode_pairs(good, pairs)? };
     let mut failed = empty.map(|i| source.error(i, "empty, expected a text", "Remove it"));
     let config = engine.config().clone();
-    let refused = |(i, encoded): (usize, &Encoded)| Some((i, check_ids(&encoded.ids, &config).err()?));
+    let refused = |(i, encoded): (usize, &Encoded)| Some((i, check_text(encoded, &config).err()?));
     if let Some((i, problem)) = encoded.iter().enumerate().find_map(refused) {
         failed = Some(source.error(i, &problem, "Use the tokenizer.json that belongs to the model"));
         encoded.truncate(i);
     }
-    let (truncated, sequences): (Vec<bool>, Vec<Vec<u32>>) = encoded.into_iter().map(|e| (e.truncated, e.ids)).unzip();
+    let truncated: Vec<bool> = encoded.iter().map(|encoded| encoded.truncated).collect();
     let (mut done, mut out) = (0, stdout().lock());
     let mut to_explain = Vec::new();
-    logits(engine, &sequences, |rows| {
+    let sequences: Vec<&Encoded> = encoded.iter().collect();
+    text_logits(engine, &sequences, tokenizer.combine(), |rows| {
         for row in rows {
             if row.iter().any(|logit| !logit.is_finite()) {
                 let hint = "The weights overflow on this text: the model is damaged, or its training diverged";

@@ -16,6 +16,7 @@ use distune::{Error, Result};
 
 use crate::Common;
 use crate::hub::{self, Kind};
+use crate::length::LengthArgs;
 use crate::output::note;
 
 /// The name of the bundled encoder.
@@ -198,29 +199,11 @@ pub(crate) fn class_names(data: &str, tables: &[&Table]) -> Result<LabelMap> {
     LabelMap::from_tables(tables)
 }
 
-/// A model's tokenizer. Without a `max_length`, texts are cut where they were in its training, else where its position
-/// embeddings end.
-pub(crate) fn tokenizer(files: &ModelFiles, config: &Config, max_length: Option<usize>) -> Result<Tokenizer> {
-    let limit = config.max_position_embeddings;
-    let max_length = max_length.or_else(|| trained_length(files)).unwrap_or(limit);
-    if max_length > limit {
-        let expected = format!("at most {limit}, the positions that the model has");
-        return Err(Error::value(files.path.display(), "max length", expected, max_length));
-    }
-    let (name, json) = &files.tokenizer[0];
-    Tokenizer::from_bytes(&files.file(name), json, max_length)
-}
-
 /// A setting in the recipe of a run directory.
 pub(crate) fn trained_with(files: &ModelFiles, key: &str) -> Option<serde_json::Value> {
     let recipe = std::fs::read_to_string(files.file("recipe.toml")).ok()?;
     let mut recipe: serde_json::Value = toml::from_str(&recipe).ok()?;
     recipe.get_mut(key).map(serde_json::Value::take)
-}
-
-/// `max_seq_length` in the recipe of a run directory.
-fn trained_length(files: &ModelFiles) -> Option<usize> {
-    trained_with(files, "max_seq_length")?.as_u64()?.try_into().ok()
 }
 
 /// A trained classifier, ready to predict.
@@ -233,9 +216,9 @@ pub(crate) struct Classifier {
 
 impl Classifier {
     /// The classifier that a model's files are.
-    pub(crate) fn of(files: &ModelFiles, max_length: Option<usize>, common: &Common) -> Result<Self> {
+    pub(crate) fn of(files: &ModelFiles, length: &LengthArgs, common: &Common) -> Result<Self> {
         let engine = Cpu::new(Model::load(files)?, common.precision());
-        let tokenizer = tokenizer(files, engine.config(), max_length)?;
+        let tokenizer = length.tokenizer(files, engine.config())?;
         let column = |key| trained_with(files, key).and_then(|name| Some(name.as_str()?.to_owned()));
         let trained_on = column("text_column").map(|text| (text, column("pair_column")));
         Ok(Self { engine, tokenizer, trained_on })

@@ -3,6 +3,7 @@
 use crate::data::Batch;
 use crate::engine::Engine;
 use crate::model::ProblemType;
+use crate::tokenize::{Combine, Encoded};
 
 /// Tokens of a batch: enough to fill the cores, little enough to stay in the caches. A longer text is a batch alone.
 const BATCH_TOKENS: usize = 1024;
@@ -29,6 +30,37 @@ pub fn logits<E>(
         take(engine.logits(&Batch::new(batch.iter().map(AsRef::as_ref))).chunks_exact(classes))?;
     }
     Ok(())
+}
+
+/// As [`logits`], of texts: a row `[C]` each, which of a text in windows is what `combine` makes of theirs.
+///
+/// # Errors
+/// The first one that `take` returns.
+pub fn text_logits<E>(
+    engine: &mut dyn Engine,
+    texts: &[&Encoded],
+    combine: Combine,
+    mut take: impl FnMut(std::slice::ChunksExact<f32>) -> Result<(), E>,
+) -> Result<(), E> {
+    let classes = engine.config().labels.len();
+    let sequences: Vec<&[u32]> = texts.iter().flat_map(|text| text.windows()).collect();
+    if sequences.len() == texts.len() {
+        return logits(engine, &sequences, take);
+    }
+    let (mut of_text, mut texts) = (Vec::new(), texts.iter());
+    let mut windows = texts.next().map_or(0, |text| text.windows().len());
+    logits(engine, &sequences, |rows| {
+        let mut done = Vec::new();
+        for row in rows {
+            of_text.extend_from_slice(row);
+            if of_text.len() == windows * classes {
+                done.extend(combine.logits(&of_text, classes));
+                of_text.clear();
+                windows = texts.next().map_or(0, |text| text.windows().len());
+            }
+        }
+        take(done.chunks_exact(classes))
+    })
 }
 
 /// The probability of each class, from its row of logits: their softmax, or the sigmoid of each where a row may have several.

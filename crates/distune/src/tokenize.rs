@@ -1,21 +1,47 @@
 //! Texts to token ids, by the model's own `tokenizer.json`. Called by `train`, `eval`, prediction and serving.
 
+mod windows;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{Encoding, PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
+
+pub use windows::{Combine, Long, Windows};
 
 use crate::{Error, Result};
 
 /// A text, or a pair of texts, as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// Token ids with the special ones, at least those and at most the maximum length.
+    /// Token ids with the special ones, at least those and at most the maximum length. Of a text in windows, those of the first one.
     pub ids: Vec<u32>,
-    /// Whether the end of the text was cut off.
+    /// Those of the other windows, with a tokenizer that makes windows.
+    pub further: Vec<Vec<u32>>,
+    /// Whether some of the text was cut off.
     pub truncated: bool,
+}
+
+impl Encoded {
+    /// The token ids of each window: of one, unless a tokenizer makes windows and the text is long.
+    pub fn windows(&self) -> impl ExactSizeIterator<Item = &[u32]> + Clone {
+        (0..1 + self.further.len()).map(|window| self.window(window).unwrap_or_default())
+    }
+
+    /// The token ids of a window, if there is such a one.
+    pub fn window(&self, window: usize) -> Option<&[u32]> {
+        match window {
+            0 => Some(&self.ids),
+            window => self.further.get(window - 1).map(Vec::as_slice),
+        }
+    }
+
+    /// The tokens of all windows.
+    pub fn tokens(&self) -> usize {
+        self.windows().map(<[u32]>::len).sum()
+    }
 }
 
 /// A text, or a pair of texts, as tokens that know where they are in it.
@@ -23,12 +49,23 @@ pub struct Encoded {
 pub struct Traced {
     /// The text, or both texts.
     pub texts: Vec<String>,
-    /// As [`Encoded::ids`].
-    pub ids: Vec<u32>,
-    /// What each of them is.
+    /// All its tokens.
     pub tokens: Vec<Token>,
+    /// What the model reads at once: all of the tokens, or of a long text some of them in each window.
+    pub windows: Vec<TracedWindow>,
+    /// How the logits of the windows become those of the text.
+    pub combine: Combine,
     /// As [`Encoded::truncated`].
     pub truncated: bool,
+}
+
+/// What the model reads at once of a [`Traced`] text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracedWindow {
+    /// As [`Encoded::ids`].
+    pub ids: Vec<u32>,
+    /// Which one of [`Traced::tokens`] each of them is.
+    pub tokens: Vec<usize>,
 }
 
 /// A token, and where it is in its text.
@@ -44,12 +81,13 @@ pub struct Token {
     pub place: Range<usize>,
 }
 
-/// A tokenizer that cuts texts at a maximum length and never pads.
+/// A tokenizer that cuts texts at a maximum length, or lays windows of that length over them, and never pads.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     path: PathBuf,
     inner: Arc<tokenizers::Tokenizer>,
     max_length: usize,
+    windows: Option<Windows>,
 }
 
 impl Tokenizer {
@@ -79,7 +117,42 @@ impl Tokenizer {
         inner
             .with_truncation(Some(truncation))
             .map_err(|error| Error::file(path, format!("cannot truncate at {max_length} tokens: {error}"), ""))?;
-        Ok(Self { path: path.to_owned(), inner: Arc::new(inner), max_length })
+        Ok(Self { path: path.to_owned(), inner: Arc::new(inner), max_length, windows: None })
+    }
+
+    /// The same with windows over long texts instead of a cut, each with `overlap` tokens in common with the one before; without a number, a
+    /// quarter of what it has room for. Of a pair, windows lie over the first text, and each has the whole second one, of which no more is
+    /// read than half of the room.
+    ///
+    /// # Errors
+    /// More overlap than half of the room in a window.
+    pub fn with_windows(mut self, overlap: Option<usize>, combine: Combine) -> Result<Self> {
+        let room = self.room(false);
+        if let Some(found) = overlap.filter(|&overlap| overlap > room / 2) {
+            let expected = format!("at most {}, half of a window's {room} tokens of text", room / 2);
+            return Err(Error::value("recipe", "window_overlap", expected, found));
+        }
+        self.windows = Some(Windows { overlap: overlap.unwrap_or(room / 4), combine });
+        let inner = Arc::make_mut(&mut self.inner);
+        let untruncated = inner.with_truncation(None).map(drop);
+        untruncated.map_err(|error| Error::file(&self.path, format!("cannot leave texts uncut: {error}"), ""))?;
+        Ok(self)
+    }
+
+    /// The windows that are laid over long texts, if they are.
+    pub fn windows(&self) -> Option<Windows> {
+        self.windows
+    }
+
+    /// How the logits of the windows of a text become those of the text.
+    pub fn combine(&self) -> Combine {
+        self.windows.map(|windows| windows.combine).unwrap_or_default()
+    }
+
+    /// Tokens beside the special ones, at most.
+    fn room(&self, pair: bool) -> usize {
+        let special = self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(pair));
+        self.max_length.saturating_sub(special)
     }
 
     /// Encodes texts on all threads, in order.
@@ -111,7 +184,7 @@ impl Tokenizer {
             );
             return Err(Error::value("recipe", "max_length", expected, self.max_length));
         }
-        if self.encode_pair("a", "b")?.ids.len() <= self.encode_one("a")?.ids.len() {
+        if self.encode_pair("a", "b")?.tokens() <= self.encode_one("a")?.tokens() {
             let problem = "its template of a pair leaves the second text out";
             return Err(Error::file(&self.path, problem, "Use the tokenizer.json of a model that takes pairs"));
         }
@@ -128,7 +201,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_one(&self, text: &str) -> Result<Encoded> {
-        self.encoded(self.inner.encode_fast(text, true))
+        self.encode_texts(text, None)
     }
 
     /// Encodes a pair of texts.
@@ -136,7 +209,24 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_pair(&self, text: &str, second: &str) -> Result<Encoded> {
-        self.encoded(self.inner.encode_fast((text, second), true))
+        self.encode_texts(text, Some(second))
+    }
+
+    /// Encodes one text, or a pair.
+    fn encode_texts(&self, text: &str, second: Option<&str>) -> Result<Encoded> {
+        let fast = |text: &str, special| self.encoded(self.inner.encode_fast(text, special));
+        if let Some(windows) = self.windows {
+            let texts = (fast(text, false)?, second.map(|second| fast(second, false)).transpose()?);
+            let InWindows { parts, truncated, .. } = self.in_windows(texts.0, texts.1, windows, false)?;
+            let mut ids = parts.iter().map(|part| part.get_ids().to_vec());
+            return Ok(Encoded { ids: ids.next().unwrap_or_default(), further: ids.collect(), truncated });
+        }
+        let encoding = match second {
+            None => fast(text, true)?,
+            Some(second) => self.encoded(self.inner.encode_fast((text, second), true))?,
+        };
+        let truncated = !encoding.get_overflowing().is_empty();
+        Ok(Encoded { ids: encoding.get_ids().to_vec(), further: Vec::new(), truncated })
     }
 
     /// Encodes one text, or a pair of texts, and finds its tokens in it.
@@ -144,31 +234,98 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn trace(&self, text: &str, second: Option<&str>) -> Result<Traced> {
-        let encoding = match second {
-            None => self.inner.encode_char_offsets(text, true),
-            Some(second) => self.inner.encode_char_offsets((text, second), true),
+        let texts = [Some(text), second].into_iter().flatten().map(str::to_owned).collect();
+        let traced = |whole: &Encoding, windows, truncated| {
+            let tokens = kinds(whole).into_iter().enumerate().map(|(i, text)| token(whole, i, text)).collect();
+            Traced { texts, tokens, windows, combine: self.combine(), truncated }
         };
-        let encoding = encoding.map_err(|error| self.cannot_encode(&error))?;
-        let (texts, special) = (encoding.get_sequence_ids(), encoding.get_special_tokens_mask());
-        let tokens = encoding.get_tokens().iter().enumerate().map(|(i, token)| {
-            let (start, end) = encoding.get_offsets()[i];
-            let text = if special[i] == 1 { None } else { Some(texts[i].unwrap_or(0)) };
-            Token { token: token.clone(), text, word: encoding.get_word_ids()[i], place: start..end }
-        });
-        Ok(Traced {
-            texts: [Some(text), second].into_iter().flatten().map(str::to_owned).collect(),
-            ids: encoding.get_ids().to_vec(),
-            tokens: tokens.collect(),
-            truncated: !encoding.get_overflowing().is_empty(),
+        let encode = |text: &str, special| self.encoded(self.inner.encode_char_offsets(text, special));
+        if let Some(windows) = self.windows {
+            let texts = (encode(text, false)?, second.map(|second| encode(second, false)).transpose()?);
+            let InWindows { parts, step, whole, truncated } = self.in_windows(texts.0, texts.1, windows, true)?;
+            let whole = whole.unwrap_or_default();
+            let kinds = kinds(&whole);
+            let windows = (0..).zip(&parts).map(|(window, part)| TracedWindow {
+                ids: part.get_ids().to_vec(),
+                tokens: places(&self::kinds(part), &kinds, window * step),
+            });
+            return Ok(traced(&whole, windows.collect(), truncated));
+        }
+        let encoding = match second {
+            None => encode(text, true)?,
+            Some(second) => self.encoded(self.inner.encode_char_offsets((text, second), true))?,
+        };
+        let window = TracedWindow { ids: encoding.get_ids().to_vec(), tokens: (0..encoding.len()).collect() };
+        Ok(traced(&encoding, vec![window], !encoding.get_overflowing().is_empty()))
+    }
+
+    /// Lays windows over a text that was encoded without special tokens, as was the second one of a pair.
+    fn in_windows(
+        &self,
+        mut text: Encoding,
+        mut second: Option<Encoding>,
+        windows: Windows,
+        with_whole: bool,
+    ) -> Result<InWindows> {
+        let room = self.room(second.is_some());
+        let mut truncated = false;
+        let mut taken = 0;
+        if let Some(second) = &mut second {
+            truncated = second.len() > room / 2;
+            second.truncate(room / 2, 0, TruncationDirection::Right);
+            drop(second.take_overflowing());
+            taken = second.len();
+        }
+        let room = room - taken;
+        let overlap = windows.overlap.min(room / 2);
+        let with_special = |text: Encoding| self.encoded(self.inner.post_process(text, second.clone(), true));
+        let whole = with_whole.then(|| with_special(text.clone())).transpose()?;
+        text.truncate(room, overlap, TruncationDirection::Right);
+        let further = text.take_overflowing();
+        let parts = [text].into_iter().chain(further).map(with_special).collect::<Result<_>>()?;
+        Ok(InWindows { parts, step: room - overlap, whole, truncated })
+    }
+
+    fn encoded(&self, encoding: tokenizers::Result<Encoding>) -> Result<Encoding> {
+        encoding.map_err(|error| {
+            Error::file(&self.path, format!("cannot encode a text: {error}"), "Check that the file is complete")
         })
     }
+}
 
-    fn cannot_encode(&self, error: &tokenizers::Error) -> Error {
-        Error::file(&self.path, format!("cannot encode a text: {error}"), "Check that the file is complete")
-    }
+/// A text in windows, with special tokens.
+struct InWindows {
+    parts: Vec<Encoding>,
+    /// How many tokens of the text, or of the first text of a pair, lie between the beginnings of two windows.
+    step: usize,
+    /// What the text would be in a single window, where that is wanted.
+    whole: Option<Encoding>,
+    /// Whether the end of the second text of a pair was cut off.
+    truncated: bool,
+}
 
-    fn encoded(&self, encoding: tokenizers::Result<tokenizers::Encoding>) -> Result<Encoded> {
-        let encoding = encoding.map_err(|error| self.cannot_encode(&error))?;
-        Ok(Encoded { ids: encoding.get_ids().to_vec(), truncated: !encoding.get_overflowing().is_empty() })
-    }
+/// Which text each token is of; none for a special one.
+fn kinds(encoding: &Encoding) -> Vec<Option<usize>> {
+    let special = encoding.get_special_tokens_mask();
+    let kind = |(text, special): (Option<usize>, &u32)| (*special == 0).then_some(text.unwrap_or(0));
+    encoding.get_sequence_ids().into_iter().zip(special).map(kind).collect()
+}
+
+fn token(encoding: &Encoding, i: usize, text: Option<usize>) -> Token {
+    let (start, end) = encoding.get_offsets()[i];
+    let (token, word) = (encoding.get_tokens()[i].clone(), encoding.get_word_ids()[i]);
+    Token { token, text, word, place: start..end }
+}
+
+/// Where the tokens of a window are in the whole text, of whose first text the window has the tokens from `first` on: the second text and
+/// the special tokens are the same in both.
+fn places(window: &[Option<usize>], whole: &[Option<usize>], first: usize) -> Vec<usize> {
+    let of_kind = |kind| (0..whole.len()).filter(move |&i| whole[i] == kind);
+    let (mut special, mut text, mut second) = (of_kind(None), of_kind(Some(0)).skip(first), of_kind(Some(1)));
+    let next = |kind: &Option<usize>| match kind {
+        None => special.next(),
+        Some(0) => text.next(),
+        Some(_) => second.next(),
+    };
+    window.iter().filter_map(next).collect()
 }

@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use distune::attribution::{Attribution, Explainer, Options, segments};
 use distune::data::LabelMap;
+use distune::engine::{Cpu, Precision};
 use distune::model::Model;
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;
 use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Parameters, Table, Weights};
-use distune::tokenize::{Token, Tokenizer, Traced};
+use distune::predict::text_logits;
+use distune::tokenize::{Combine, Token, Tokenizer, Traced, TracedWindow};
 use distune::{Error, Result};
 use serde_json::Value;
 use support::*;
@@ -28,8 +30,9 @@ fn traced(ids: &[u32]) -> Traced {
     };
     Traced {
         texts: vec![String::new()],
-        ids: ids.to_vec(),
         tokens: (0..ids.len()).map(token).collect(),
+        windows: vec![TracedWindow { ids: ids.to_vec(), tokens: (0..ids.len()).collect() }],
+        combine: Combine::Mean,
         truncated: false,
     }
 }
@@ -168,6 +171,61 @@ fn completeness() {
     assert!(attributions[4].truncated && !attributions[0].truncated);
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     assert_eq!(one.install(run), attributions);
+}
+
+/// A text in windows: the logits and scores of its windows, each explained alone, averaged, or those of the window with the largest logit.
+#[test]
+fn texts_in_windows() {
+    let (model, tokenizer) = encoder();
+    let text = "a gripping film . the plot is dull and overlong , the actors are charming beyond words";
+    let mut explainer = Explainer::new(&model, Options::default());
+    for (combine, class) in [(Combine::Mean, Some(1)), (Combine::Mean, None), (Combine::Max, Some(0))] {
+        let path = Path::new("tokenizer.json");
+        let json = &bundled().tokenizer[0].1;
+        let windows = Tokenizer::from_bytes(path, json, 10).unwrap().with_windows(Some(2), combine).unwrap();
+        let traced = windows.trace(text, None).unwrap();
+        assert_eq!(traced.windows.len(), 3);
+        let whole = explain(&mut explainer, &traced, class);
+        let class = model.config.labels.iter().position(|label| *label == whole.label);
+        let alone: Vec<Attribution> = traced
+            .windows
+            .iter()
+            .map(|window| {
+                let part = Traced {
+                    tokens: window.tokens.iter().map(|&token| traced.tokens[token].clone()).collect(),
+                    windows: vec![TracedWindow { ids: window.ids.clone(), tokens: (0..window.ids.len()).collect() }],
+                    ..traced.clone()
+                };
+                explain(&mut explainer, &part, class)
+            })
+            .collect();
+        let largest = (0..3).max_by(|&a, &b| alone[a].logit.total_cmp(&alone[b].logit)).unwrap();
+        let weight = |window: usize| match combine {
+            Combine::Mean => 1.0 / 3.0,
+            Combine::Max => f64::from(u8::from(window == largest)),
+        };
+        let mut want = vec![0.0; traced.tokens.len()];
+        for (i, window) in traced.windows.iter().enumerate() {
+            window.tokens.iter().zip(scores(&alone[i])).for_each(|(&token, score)| want[token] += weight(i) * score);
+        }
+        // another order of the same products
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(scores(&whole).iter().zip(&want).all(|(a, b)| near(*a, *b)), "{combine:?}");
+        let logit: f64 = (0..3).map(|i| weight(i) * alone[i].logit).sum();
+        assert!(near(whole.logit, logit) && whole.complete && !whole.truncated);
+        let words: Vec<&str> = whole.words.iter().map(|word| word.word.as_str()).collect();
+        assert_eq!(words, text.split(' ').collect::<Vec<_>>());
+        // what predictions say of the same text
+        let encoded = windows.encode_one(text).unwrap();
+        let mut engine = Cpu::new(model.clone(), Precision::F32);
+        let mut predicted = Vec::new();
+        text_logits(&mut engine, &[&encoded], combine, |rows| {
+            rows.for_each(|row| predicted.extend_from_slice(row));
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+        assert!((f64::from(predicted[class.unwrap()]) - whole.logit).abs() < 1e-4, "{predicted:?} {whole:?}");
+    }
 }
 
 /// Words are those of the text, whatever pieces the tokenizer makes of them.

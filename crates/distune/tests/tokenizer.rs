@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use distune::tokenize::{Encoded, Tokenizer};
+use distune::tokenize::{Combine, Encoded, Tokenizer, Windows};
 use distune::vocabulary::tokenizer_json;
 use serde_json::{Value, json};
 
@@ -126,7 +126,7 @@ fn pairs_as_in_transformers() {
     ] {
         let tokenizer = load(max_length);
         tokenizer.check_pairs().unwrap();
-        let encoded = Encoded { ids: ids.to_vec(), truncated: max_length == 8 };
+        let encoded = Encoded { ids: ids.to_vec(), further: vec![], truncated: max_length == 8 };
         assert_eq!(tokenizer.encode_pairs(&[a.to_owned()], &[b.to_owned()]).unwrap(), [encoded]);
     }
     let short = load(4).check_pairs().unwrap_err().to_string();
@@ -142,8 +142,80 @@ fn truncation_is_told() {
     let encoded = load(5).encode(&["one two three", "one two three four"]).unwrap();
     assert!(!encoded[0].truncated && encoded[1].truncated);
     assert_eq!((encoded[0].ids.len(), &encoded[0].ids), (5, &encoded[1].ids));
-    assert_eq!(load(3).encode(&["a b"]).unwrap(), [Encoded { ids: vec![101, 1037, 102], truncated: true }]);
+    assert_eq!(
+        load(3).encode(&["a b"]).unwrap(),
+        [Encoded { ids: vec![101, 1037, 102], further: vec![], truncated: true }]
+    );
     assert!(load(3).encode(&[""; 0]).unwrap().is_empty());
+}
+
+/// Ids of `AutoTokenizer.from_pretrained("assets/encoder")(a, truncation=True, max_length=6, stride=1, return_overflowing_tokens=True)` in
+/// Transformers: words are a token each.
+#[test]
+fn windows_over_long_texts() {
+    let tokenizer = load(6).with_windows(Some(1), Combine::Max).unwrap();
+    assert_eq!(tokenizer.windows(), Some(Windows { overlap: 1, combine: Combine::Max }));
+    let ids = |text: &str| load(512).encode_one(text).unwrap().ids;
+    let windows =
+        |text: &str| -> Vec<Vec<u32>> { tokenizer.encode_one(text).unwrap().windows().map(<[u32]>::to_vec).collect() };
+    let parts = ["one two three four", "four five six seven", "seven eight"].map(ids);
+    assert_eq!(windows("one two three four five six seven eight"), parts);
+    assert_eq!(windows("one two three four five six seven"), parts[..2]);
+    // no longer than a window: as without
+    for text in ["one two three four", "one", ""] {
+        assert_eq!(tokenizer.encode_one(text).unwrap(), load(6).encode_one(text).unwrap(), "{text:?}");
+    }
+    // a quarter of the room, by default; half of it at most
+    assert_eq!(load(10).with_windows(None, Combine::Mean).unwrap().windows().unwrap().overlap, 2);
+    let message = load(10).with_windows(Some(5), Combine::Mean).unwrap_err().to_string();
+    assert_eq!(message, "recipe: window_overlap: expected at most 4, half of a window's 8 tokens of text, found 5");
+}
+
+#[test]
+fn windows_over_the_first_text_of_pairs() {
+    let tokenizer = load(9).with_windows(Some(1), Combine::Mean).unwrap();
+    let windows = |a: &str, b: &str| -> (Vec<Vec<u32>>, bool) {
+        let encoded = tokenizer.encode_pair(a, b).unwrap();
+        (encoded.windows().map(<[u32]>::to_vec).collect(), encoded.truncated)
+    };
+    let pair = |a: &str, b: &str| load(64).encode_pair(a, b).unwrap().ids;
+    // room for six tokens of both texts
+    let parts = [("one two three four", "five six"), ("four seven", "five six")].map(|(a, b)| pair(a, b));
+    assert_eq!(windows("one two three four seven", "five six"), (parts.to_vec(), false));
+    // the second text has half of the room at most
+    let parts = [("one two three", "a b c"), ("three four", "a b c")].map(|(a, b)| pair(a, b));
+    assert_eq!(windows("one two three four", "a b c d"), (parts.to_vec(), true));
+    assert_eq!(windows("one", "two"), (vec![pair("one", "two")], false));
+    tokenizer.check_pairs().unwrap();
+}
+
+/// Every token of the text is in a window, and each window knows which ones it has.
+#[test]
+fn windows_know_their_tokens() {
+    let tokenizer = load(9).with_windows(Some(2), Combine::Mean).unwrap();
+    let text = "Unbelievableness of the naïve café, one two three four five six";
+    for second in [None, Some("dull")] {
+        let traced = tokenizer.trace(text, second).unwrap();
+        let encoded = match second {
+            None => tokenizer.encode_one(text).unwrap(),
+            Some(second) => tokenizer.encode_pair(text, second).unwrap(),
+        };
+        let ids: Vec<&[u32]> = traced.windows.iter().map(|window| window.ids.as_slice()).collect();
+        assert_eq!(ids, encoded.windows().collect::<Vec<_>>());
+        let whole = match second {
+            None => load(512).trace(text, None).unwrap(),
+            Some(second) => load(512).trace(text, Some(second)).unwrap(),
+        };
+        assert_eq!((&traced.tokens, &traced.texts), (&whole.tokens, &whole.texts));
+        assert!(traced.windows.len() > 2 && whole.windows.len() == 1);
+        let mut seen = vec![false; traced.tokens.len()];
+        for window in &traced.windows {
+            let of_whole: Vec<u32> = window.tokens.iter().map(|&token| whole.windows[0].ids[token]).collect();
+            assert_eq!(of_whole, window.ids);
+            window.tokens.iter().for_each(|&token| seen[token] = true);
+        }
+        assert_eq!(seen, vec![true; traced.tokens.len()]);
+    }
 }
 
 #[test]

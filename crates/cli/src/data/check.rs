@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::report;
 use crate::columns::ColumnArgs;
+use crate::length::LengthArgs;
 use crate::output::{line, note};
 use crate::progress::Progress;
 use crate::{Common, sources, stop};
@@ -82,7 +83,8 @@ fn tokenizer(args: &CheckArgs, common: &Common) -> Result<(Tokenizer, usize)> {
     let config = Config::from_json(&files.file("config.json"), &files.config)?;
     let max_length = args.max_length.unwrap_or(MAX_LENGTH.min(config.max_position_embeddings));
     // refuses the lengths that a training refuses
-    sources::tokenizer(&files, &config, Some(max_length))?;
+    let length = LengthArgs { max_length: Some(max_length), ..LengthArgs::default() };
+    length.tokenizer(&files, &config)?;
     let (name, json) = &files.tokenizer[0];
     Ok((counting_tokenizer(&files.file(name), json)?, max_length))
 }

@@ -10,6 +10,7 @@ use distune::model::Model;
 use distune::run::Run;
 use distune::sweep::{End, Finished, Record, SweepDirectory, TestRows, Trial};
 use distune::tensorboard::EventFile;
+use distune::tokenize::{Combine, Long};
 use distune::train::{
     CacheLimits, Checkpoints, Origin, Outcome, PartOfModel, Recipe, RecipeFile, SharedCache, Storage, parts,
     save_finished, train_sharing,
@@ -39,8 +40,8 @@ pub(super) struct Ground {
     cache: SharedCache,
 }
 
-/// Model, new head or its own, precision, longest text.
-type Of = (Option<String>, bool, Option<String>, usize);
+/// Model, new head or its own, precision, longest text, and how longer ones are read.
+type Of = (Option<String>, bool, Option<String>, usize, (Long, Option<usize>, Combine));
 
 impl Grounds {
     pub(super) fn new(cache: CacheLimits) -> Self {
@@ -49,8 +50,10 @@ impl Grounds {
 
     /// The ground for these settings: the one before, if it fits.
     pub(super) fn on(&mut self, settings: &RecipeFile, splits: &Splits, common: &Common) -> Result<&mut Ground> {
+        let recipe = &settings.recipe;
+        let windows = (recipe.long, recipe.window_overlap, recipe.window_combine);
         let of =
-            (settings.model.clone(), settings.new_head, settings.precision.clone(), settings.recipe.max_seq_length);
+            (settings.model.clone(), settings.new_head, settings.precision.clone(), recipe.max_seq_length, windows);
         let ground = match self.ground.take() {
             Some(ground) if ground.of == of => ground,
             before => {

@@ -23,6 +23,7 @@ use distune::{Error, Result};
 
 pub(crate) use self::helped::{Before, Beside, Ending, Judged};
 use self::page::Page;
+pub(crate) use self::recipe::named;
 use self::report::{Report, Watcher, show_parts};
 pub(crate) use self::report::{adapters, cache_line};
 pub(crate) use self::start::{Rows, SettingArgs, Start, check_thawed, open_model, read_rows};

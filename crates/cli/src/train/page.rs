@@ -118,7 +118,7 @@ impl Page<'_> {
     /// Where the model errs.
     fn errors(&self) -> Result<ErrorAnalysis> {
         let rows = self.judged_rows();
-        let of_rows = rows.sequences()?.iter().map(|ids| ids.len()).collect();
+        let of_rows = rows.texts()?.iter().map(|text| text.tokens()).collect();
         let lengths = Lengths { unit: "tokens", of_rows };
         let (texts, labels) = (Texts::from(rows.dataset()), &self.model.config.labels);
         analyse(texts, rows.answers(), &self.ending.predictions, labels, &lengths, &[])

@@ -6,9 +6,11 @@ use clap::{Args, ValueEnum};
 use distune::Result;
 use distune::data::SelectOn;
 use distune::model::Config;
+use distune::tokenize::{Combine, Long};
 use distune::train::{ClassWeights, Metric, Optimizer, Recipe, Scheduler, TimeLimit, Unfreeze};
 
 use super::lora::LoraArgs;
+use crate::length;
 
 /// Changes to the recipe of a file, or else to the recommended one.
 #[derive(Args, Debug)]
@@ -115,6 +117,17 @@ pub(super) struct RecipeArgs {
     /// Longest text in tokens [default: 128, or the model's limit if lower]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
+    /// What becomes of longer texts: truncate, or windows, which reads them in overlapping pieces of that length; each is a row of the
+    /// training, with the labels of its text [default: truncate]
+    #[arg(long, value_name = "truncate|windows", value_parser = length::long)]
+    long: Option<Long>,
+    /// Tokens that a window has in common with the one before [default: a quarter of what it has room for]
+    #[arg(long, value_name = "N")]
+    window_overlap: Option<usize>,
+    /// What becomes of the logits of the windows of a text where it is predicted: their mean, or the largest one of each class, max
+    /// [default: mean]
+    #[arg(long, value_name = "mean|max", value_parser = length::combine)]
+    window_combine: Option<Combine>,
     /// Rows by which the best epoch is selected, where there are train and dev rows but no test rows [default: held-out]
     #[arg(long, value_enum)]
     select_on: Option<SelectOnChoice>,
@@ -171,7 +184,7 @@ impl From<SelectOnChoice> for SelectOn {
 }
 
 /// The value of a name in a list of all.
-pub(super) fn named<T: Copy>(all: &[(&str, T)], name: &str) -> Result<T, String> {
+pub(crate) fn named<T: Copy>(all: &[(&str, T)], name: &str) -> Result<T, String> {
     let names: Vec<&str> = all.iter().map(|(known, _)| *known).collect();
     let found = all.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     found.ok_or_else(|| format!("expected {}", names.join(", ")))
@@ -232,6 +245,9 @@ impl RecipeArgs {
             seq_classif_dropout: self.seq_classif_dropout.or(r.seq_classif_dropout),
             layer_decay: self.layer_decay.unwrap_or(r.layer_decay),
             max_seq_length: self.max_length.unwrap_or(r.max_seq_length),
+            long: self.long.unwrap_or(r.long),
+            window_overlap: self.window_overlap.or(r.window_overlap),
+            window_combine: self.window_combine.unwrap_or(r.window_combine),
             select_on: self.select_on.map_or(r.select_on, SelectOn::from),
             max_steps: self.max_steps.unwrap_or(r.max_steps),
             max_time: self.max_time.or(r.max_time),

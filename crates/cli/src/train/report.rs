@@ -116,9 +116,10 @@ impl Observer for Watcher<'_> {
 
     fn tokenized(&mut self, lengths: &Lengths) {
         let mean = lengths.tokens as f64 / lengths.rows.max(1) as f64;
-        let cut = match lengths.truncated {
-            0 => String::new(),
-            n => format!(", {} texts cut at {} tokens", thousands(n), self.max_length),
+        let cut = match (lengths.truncated, lengths.windows) {
+            (_, windows) if windows > lengths.rows => format!(" in {} windows", thousands(windows)),
+            (0, _) => String::new(),
+            (n, _) => format!(", {} texts cut at {} tokens", thousands(n), self.max_length),
         };
         self.progress.note(&format!("train: {mean:.1} tokens a row{cut}"));
     }

@@ -11,6 +11,7 @@ use distune::{Error, Result};
 
 use super::recipe::RecipeArgs;
 use crate::columns::ColumnArgs;
+use crate::length::LengthArgs;
 use crate::output::{note, thousands};
 use crate::{Common, sources};
 
@@ -159,7 +160,7 @@ impl Start {
         }
         let others = [Some(&validation), test.as_ref()];
         record_columns(&mut settings.columns, &train, others);
-        let tokenizer = sources::tokenizer(&files, &model.config, Some(settings.recipe.max_seq_length))?;
+        let tokenizer = LengthArgs::of_recipe(&settings.recipe).tokenizer(&files, &model.config)?;
         if !train.pairs.is_empty() {
             tokenizer.check_pairs()?;
         }
@@ -171,6 +172,11 @@ impl Start {
         let rows = Rows { train, validation, test, test_name };
         for (name, examples) in rows.parts() {
             note(common, format!("{name:<10} {:>9} rows", thousands(examples.len())));
+        }
+        let rows = Rows { train: rows.train.for_training()?, ..rows };
+        if tokenizer.windows().is_some() {
+            let windows = thousands(rows.train.len());
+            note(common, format!("Trains on {windows} windows of the train rows, each with the labels of its text."));
         }
         let max_length = tokenizer.max_length();
         Ok(Self { model, new_head, tokenizer: files.tokenizer, max_length, rows, notes, problems })

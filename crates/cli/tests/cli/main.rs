@@ -26,6 +26,7 @@
 //! - `interrupt.rs`: signals
 //! - `resume.rs`: trainings that are killed again and again, damaged checkpoints, data that have changed
 //! - `time_limit.rs`: `--max-time`
+//! - `windows.rs`: long texts in windows
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -61,3 +62,4 @@ mod tasks;
 mod thaw;
 mod time_limit;
 mod train;
+mod windows;

@@ -69,6 +69,9 @@ fn keys() -> Vec<Setting> {
         set("seq_classif_dropout", "0.5", training_alone),
         set("layer_decay", "0.5", weights),
         set("max_seq_length", "6", losses).option("--max-length 6"),
+        set("long", "'windows'", steps).with("max_seq_length = 6"),
+        set("window_overlap", "3", steps).with("long = 'windows'\nmax_seq_length = 8"),
+        set("window_combine", "'max'", judged).with("long = 'windows'\nmax_seq_length = 6"),
         set("select_on", "'dev'", train_rows).with("data = 'two-splits'"),
         set("max_steps", "4", steps),
         set("eval_steps", "1", evaluations),
@@ -121,7 +124,12 @@ fn losses(before: &Trained, after: &Trained) -> bool {
 
 /// What is judged and saved, and nothing of the training.
 fn average(before: &Trained, after: &Trained) -> bool {
-    before.weights != after.weights && !losses(before, after) && judged_losses(before) != judged_losses(after)
+    before.weights != after.weights && judged(before, after)
+}
+
+/// What is judged, and nothing of the training.
+fn judged(before: &Trained, after: &Trained) -> bool {
+    !losses(before, after) && judged_losses(before) != judged_losses(after)
 }
 
 fn judged_losses(trained: &Trained) -> Vec<f64> {

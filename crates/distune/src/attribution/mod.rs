@@ -5,6 +5,9 @@
 //! norm. The baseline is a text of as many `[PAD]` tokens at the same positions, in which the special tokens stay (so that their score is
 //! 0). A token's score is `(x - x') . (the mean of d logit / d x along the path)`, and the scores sum to the difference of the logit at
 //! both ends, which is checked: the integral is taken at more and more points until the sum is close enough, where it is not yet.
+//!
+//! A text in windows has a logit that is the mean of those of its windows, and so are its scores the means of theirs; where the logit is
+//! the largest one, they are those of that window alone.
 
 mod display;
 mod integral;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use distune_kernels::{Precision, Real};
 
-use super::integral::{Point, integrate};
+use super::integral::{Integral, Point, integrate};
 use super::{Attribution, TokenScore, WordScore};
 use crate::data::{Batch, check_ids};
 use crate::engine::inside_pool;
@@ -16,7 +16,7 @@ use crate::model::forward::forward;
 use crate::model::thawed::Thawed;
 use crate::model::weights::{Parameters, Weights};
 use crate::model::{Config, Model};
-use crate::tokenize::{Token, Traced};
+use crate::tokenize::{Combine, Token, Traced, TracedWindow};
 use crate::{Error, Result};
 
 /// Tokens of points that are computed at once: enough to fill the cores. A longer text is a batch alone.
@@ -87,15 +87,66 @@ impl<'a, T: Real> Explainer<'a, T> {
         go_on: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Attribution> {
         self.check(text, class)?;
-        let special: Vec<bool> = text.tokens.iter().map(|token| token.text.is_none()).collect();
-        let (embedded, difference) = self.ends(&text.ids, &special);
         let class = match class {
             Some(class) => class,
-            None => self.largest_logit(&text.ids),
+            None => self.largest_logit(text),
         };
-        let ends = Ends { ids: &text.ids, embedded: &embedded, difference: &difference, width: self.config.dim };
+        let (mut scores, mut ends, mut steps) = (vec![0.0; text.tokens.len()], [0.0; 2], 0);
+        let (mut earlier, mut allowed) = (0, 0.0);
+        for (window, weight) in self.weighed(text, class) {
+            let integral = self.window(text, window, class, &mut |done, all| go_on(earlier + done, earlier + all))?;
+            window.tokens.iter().zip(&integral.scores).for_each(|(&token, score)| scores[token] += weight * score);
+            ends.iter_mut().zip(integral.ends).for_each(|(end, of_window)| *end += weight * of_window);
+            // where windows speak against each other, the gap is measured by what each of them says
+            let [baseline_logit, logit] = integral.ends;
+            allowed += weight * self.options.allowed(logit - baseline_logit);
+            steps += integral.steps;
+            earlier = steps;
+        }
+        let [baseline_logit, logit] = ends;
+        let sum: f64 = scores.iter().sum();
+        let completeness_gap = (sum - (logit - baseline_logit)).abs();
+        Ok(Attribution {
+            texts: text.texts.clone(),
+            label: self.config.labels[class].clone(),
+            words: words(text, &scores),
+            tokens: text.tokens.iter().zip(&scores).map(|(token, &score)| token_score(token, score)).collect(),
+            sum,
+            logit,
+            baseline_logit,
+            logit_difference: logit - baseline_logit,
+            completeness_gap,
+            complete: completeness_gap <= allowed,
+            steps,
+            truncated: text.truncated,
+        })
+    }
+
+    /// The windows that the logit of a class comes from, each with its share: all of them where it is their mean, or else the one with the
+    /// largest logit.
+    fn weighed<'t>(&mut self, text: &'t Traced, class: usize) -> Vec<(&'t TracedWindow, f64)> {
+        let share = 1.0 / text.windows.len() as f64;
+        if text.combine == Combine::Mean || text.windows.len() < 2 {
+            return text.windows.iter().map(|window| (window, share)).collect();
+        }
+        let logits: Vec<f64> = text.windows.iter().map(|window| self.logits(&window.ids)[class].to_f64()).collect();
+        let largest = (0..logits.len()).reduce(|best, i| if logits[i] > logits[best] { i } else { best });
+        largest.and_then(|i| text.windows.get(i)).map(|window| (window, 1.0)).into_iter().collect()
+    }
+
+    /// The integral of a window.
+    fn window(
+        &mut self,
+        text: &Traced,
+        window: &TracedWindow,
+        class: usize,
+        go_on: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<Integral> {
+        let special: Vec<bool> = window.tokens.iter().map(|&token| text.tokens[token].text.is_none()).collect();
+        let (embedded, difference) = self.ends(&window.ids, &special);
+        let ends = Ends { ids: &window.ids, embedded: &embedded, difference: &difference, width: self.config.dim };
         let (options, mut done) = (self.options, 0);
-        let integral = integrate(
+        integrate(
             options.max_steps,
             |[baseline, text]| options.allowed(text - baseline),
             |places| {
@@ -104,24 +155,7 @@ impl<'a, T: Real> Explainer<'a, T> {
                 check_finite(&points)?;
                 Ok::<_, Error>(points)
             },
-        )?;
-        let [baseline_logit, logit] = integral.ends;
-        let sum: f64 = integral.scores.iter().sum();
-        let completeness_gap = (sum - (logit - baseline_logit)).abs();
-        Ok(Attribution {
-            texts: text.texts.clone(),
-            label: self.config.labels[class].clone(),
-            words: words(text, &integral.scores),
-            tokens: text.tokens.iter().zip(&integral.scores).map(|(token, &score)| token_score(token, score)).collect(),
-            sum,
-            logit,
-            baseline_logit,
-            logit_difference: logit - baseline_logit,
-            completeness_gap,
-            complete: completeness_gap <= options.allowed(logit - baseline_logit),
-            steps: integral.steps,
-            truncated: text.truncated,
-        })
+        )
     }
 
     fn check(&self, text: &Traced, class: Option<usize>) -> Result<()> {
@@ -130,17 +164,19 @@ impl<'a, T: Real> Explainer<'a, T> {
         if let Some(class) = class.filter(|&class| class >= classes) {
             return wrong("class", format!("below {classes}, the number of classes"), class.to_string());
         }
-        if !(1..=positions).contains(&text.ids.len()) {
-            return wrong(
-                "tokens",
-                format!("1 to {positions}, the positions of the model"),
-                text.ids.len().to_string(),
-            );
+        if text.windows.is_empty() {
+            return wrong("windows", "one or more".into(), "none".into());
         }
-        if text.tokens.len() != text.ids.len() {
-            return wrong("tokens", format!("{}, one for each id", text.ids.len()), text.tokens.len().to_string());
+        for TracedWindow { ids, tokens } in &text.windows {
+            if !(1..=positions).contains(&ids.len()) {
+                return wrong("tokens", format!("1 to {positions}, the positions of the model"), ids.len().to_string());
+            }
+            if tokens.len() != ids.len() || tokens.iter().any(|&token| token >= text.tokens.len()) {
+                return wrong("tokens", format!("{}, one for each id", ids.len()), tokens.len().to_string());
+            }
+            check_ids(ids, self.config).or_else(|problem| wrong("tokens", "ids of the model".into(), problem))?;
         }
-        check_ids(&text.ids, self.config).or_else(|problem| wrong("tokens", "ids of the model".into(), problem))
+        Ok(())
     }
 
     /// The text's sums of embeddings `[L, D]`, and what they are beyond the baseline's.
@@ -157,12 +193,22 @@ impl<'a, T: Real> Explainer<'a, T> {
     }
 
     /// The class of a text's largest logit.
-    fn largest_logit(&mut self, ids: &[u32]) -> usize {
+    fn largest_logit(&mut self, text: &Traced) -> usize {
+        let windows: Vec<f32> = text
+            .windows
+            .iter()
+            .flat_map(|window| self.logits(&window.ids).iter().map(|logit| logit.to_f64() as f32).collect::<Vec<_>>())
+            .collect();
+        let logits = text.combine.logits(&windows, self.config.labels.len());
+        (0..logits.len()).reduce(|best, id| if logits[id] > logits[best] { id } else { best }).unwrap_or(0)
+    }
+
+    /// The logits `[C]` of token ids.
+    fn logits(&mut self, ids: &[u32]) -> &[T] {
         let batch = Batch::new([ids]);
         let pass = Pass::inference(self.config, &batch);
         inside_pool(|| forward(&mut self.activations, Weights::Ready(self.weights), pass));
-        let logits = &self.activations.logits;
-        (0..logits.len()).reduce(|best, id| if logits[id] > logits[best] { id } else { best }).unwrap_or(0)
+        &self.activations.logits
     }
 
     /// The points at some places of the path, in batches.

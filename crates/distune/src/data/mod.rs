@@ -23,7 +23,7 @@ mod write;
 pub use answers::{Answers, PickedTargets};
 pub use batch::Batch;
 pub use columns::{Columns, Labels};
-pub use examples::{Examples, Lengths, check_ids};
+pub use examples::{Examples, Lengths, check_ids, check_text};
 pub(crate) use files::of_split;
 pub use labels::{Dataset, LabelMap, MAX_CLASSES};
 pub use partition::{Shares, partition};

@@ -6,7 +6,7 @@ use super::{Metrics, Predictions, ProbabilityMetrics};
 use crate::data::{Answers, Examples};
 use crate::engine::Engine;
 use crate::model::ProblemType;
-use crate::predict::{logits, probabilities};
+use crate::predict::{probabilities, text_logits};
 use crate::train::Observer;
 use crate::{Error, Result};
 
@@ -53,7 +53,7 @@ pub fn evaluate_with(
 pub fn predict(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn Observer) -> Result<Predictions> {
     let problem = engine.config().problem_type;
     let mut predictions = Predictions::none(problem);
-    logits(engine, &examples.sequences()?, |rows| {
+    text_logits(engine, &examples.texts()?, examples.tokenizer().combine(), |rows| {
         for row in rows {
             predictions.push(&probabilities(row, problem));
         }

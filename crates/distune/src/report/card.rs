@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::words::{self, counted, percents, shortened, thousands};
 use super::{HubName, Source, TrainingReport};
 use crate::eval::{Estimate, Metric};
+use crate::tokenize::Long;
 use crate::{Error, Result};
 
 /// Figures of the card, as far as they are told, each with its identifier on the hub.
@@ -233,9 +234,13 @@ impl TrainingReport<'_> {
             }
             _ => "\"your text\"".to_owned(),
         };
+        let windows = match self.settings.recipe.long {
+            Long::Truncate => "",
+            Long::Windows => "\n# reads the beginning of a long text alone; distune reads all of it, in windows",
+        };
         format!(
             "## Use\n\n```python\nfrom transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\"PATH OR NAME\")\n\
-             print(classify({text}{all}, truncation=True, max_length={}))\n```\n\n```sh\ndistune predict --model PATH {distune}\n```\n\n",
+             print(classify({text}{all}, truncation=True, max_length={})){windows}\n```\n\n```sh\ndistune predict --model PATH {distune}\n```\n\n",
             self.settings.recipe.max_seq_length,
         )
     }
@@ -253,9 +258,10 @@ impl TrainingReport<'_> {
         };
         format!(
             "## Limits\n\n{language}What it learned comes from {train} of one source: on texts of another kind it may do worse than the figures \
-             above, and it repeats what is one-sided in them. Texts are read up to {} tokens. Its probabilities are as good as the calibration \
+             above, and it repeats what is one-sided in them. Texts longer than {} tokens are {}. Its probabilities are as good as the calibration \
              error says.\n\n{problems}",
             self.settings.recipe.max_seq_length,
+            self.long_texts(),
         )
     }
 

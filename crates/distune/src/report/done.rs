@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::page::{Section, facts, figure, wide};
 use super::words::{self, percent, shortened, thousands};
 use super::{Source, SplitRows, TrainingReport, pictures};
+use crate::tokenize::Long;
 use crate::train::{PartOfModel, RecipeFile};
 
 /// Classes that a table of the splits shows, at most.
@@ -134,14 +135,18 @@ impl TrainingReport<'_> {
                         tr { th scope="row" { "Rows of the commonest class" } @for split in self.splits { td.n { (thousands(split.of_classes.iter().copied().max().unwrap_or(0))) } } }
                     }
                     tr { th scope="row" { "Tokens a row" } @for split in self.splits { td.n { (tokens(split)) } } }
-                    tr { th scope="row" { "Texts cut" } @for split in self.splits { td.n { (thousands(split.lengths.truncated)) } } }
+                    @if self.settings.recipe.long == Long::Windows {
+                        tr { th scope="row" { "Windows" } @for split in self.splits { td.n { (thousands(split.lengths.windows)) } } }
+                    } @else {
+                        tr { th scope="row" { "Texts cut" } @for split in self.splits { td.n { (thousands(split.lengths.truncated)) } } }
+                    }
                     tr { th scope="row" { "What for" } @for split in self.splits { td.n.what { (split.purpose) } } }
                 }
             }
         };
         let body = html! {
             (wide("Rows of each split", &table))
-            p.how { "Texts longer than " (self.settings.recipe.max_seq_length) " tokens are cut there." }
+            p.how { "Texts longer than " (self.settings.recipe.max_seq_length) " tokens are " (self.long_texts()) "." }
             @if self.problems.is_empty() {
                 p { "The quick check of the data (repeated texts, texts with several labels, texts in two splits) found nothing." }
             } @else {

@@ -35,6 +35,7 @@ use crate::baselines::ModelFigures;
 use crate::calibration::Calibration;
 use crate::data::{Answers, Examples, Lengths};
 use crate::eval::{Estimate, Evaluation, Metric, Pair, Predictions};
+use crate::tokenize::Long;
 use crate::train::{Outcome, PartOfModel, RecipeFile};
 
 /// How many wrong rows the page shows, the most confidently wrong ones.
@@ -87,6 +88,16 @@ pub struct TrainingReport<'a> {
     pub checksums: &'a [(&'a str, &'a str)],
 }
 
+impl TrainingReport<'_> {
+    /// What becomes of texts that are longer than the limit.
+    fn long_texts(&self) -> &'static str {
+        match self.settings.recipe.long {
+            Long::Truncate => "cut there",
+            Long::Windows => "read in overlapping windows of that length, whose logits are combined",
+        }
+    }
+}
+
 /// The rows of a split.
 #[derive(Clone, Debug)]
 pub struct SplitRows<'a> {
@@ -135,8 +146,8 @@ pub struct Judged<'a> {
 impl<'a> SplitRows<'a> {
     /// Of rows for a model of so many classes.
     pub fn new(name: &'a str, rows: &Examples, classes: usize, purpose: &'a str) -> Self {
-        let of_classes = rows.answers().counts(classes);
-        Self { name, rows: rows.len(), of_classes, lengths: rows.lengths(), purpose }
+        let of_classes = rows.dataset().answers.counts(classes);
+        Self { name, rows: rows.dataset().len(), of_classes, lengths: rows.lengths(), purpose }
     }
 }
 

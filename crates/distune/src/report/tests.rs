@@ -87,7 +87,7 @@ impl Told {
             name: "train",
             rows: 100,
             of_classes: vec![7; self.labels.len()],
-            lengths: Lengths { rows: 100, tokens: 900, truncated: 1 },
+            lengths: Lengths { rows: 100, tokens: 900, windows: 100, truncated: 1 },
             purpose: "trained on",
         };
         let calibration = Calibration::fit(&self.truth, &self.predictions, &self.labels, Goal::F1).unwrap();

@@ -12,7 +12,8 @@ pub(super) const AT_RANDOM: usize = 8;
 /// Draws that give a setting that was there before, after which it is taken that there is no other.
 const REPEATED: usize = 200;
 /// Keys by which trials lie next to one another, so that a model and what its frozen blocks put out serve several.
-const TOGETHER: [&str; 5] = ["model", "new_head", "precision", "max_seq_length", "unfreeze"];
+const TOGETHER: [&str; 8] =
+    ["model", "new_head", "precision", "max_seq_length", "long", "window_overlap", "window_combine", "unfreeze"];
 
 impl Sweep {
     /// The settings of a grid or a random search, in the order of their trials.

@@ -271,6 +271,7 @@ impl<'a> Training<'a, '_> {
     /// Before its first step.
     fn new(engine: &mut dyn Engine, train: &'a Examples, recipe: &'a Recipe, storage: &'a Storage) -> Result<Self> {
         recipe.check()?;
+        train.check_for_training()?;
         let thawed = recipe.thawed(engine.model().weights.table())?;
         recipe.metric_for_best_model.check(engine.config())?;
         let mut options = recipe.step_options();

@@ -10,6 +10,7 @@ use crate::engine::StepOptions;
 use crate::model::activations::DropoutRates;
 use crate::model::thawed::Thawed;
 use crate::model::weights::{Group, Table, Tensor};
+use crate::tokenize::{Combine, Long};
 use crate::train::freeze::parts_downwards;
 use crate::train::lora::WITH_LORA_RANK;
 use crate::train::{ClassWeights, LoraTargets, Metric, Schedule, Scheduler, TimeLimit, Unfreeze};
@@ -118,8 +119,15 @@ pub struct Recipe {
     pub seq_classif_dropout: Option<f64>,
     /// What the learning rate shrinks by from each block to the one below it; the embeddings lie below the first.
     pub layer_decay: f64,
-    /// Longest text in tokens, `[CLS]` and `[SEP]` included; longer ones are truncated.
+    /// Longest text in tokens, `[CLS]` and `[SEP]` included; what becomes of longer ones, [`Self::long`] says.
     pub max_seq_length: usize,
+    /// Whether longer texts are truncated, or read in windows of that length. In training, each window is a row with the labels of its text.
+    pub long: Long,
+    /// Tokens that a window has in common with the one before; without a number, a quarter of what it has room for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_overlap: Option<usize>,
+    /// How the logits of the windows of a text become those of the text, wherever it is predicted.
+    pub window_combine: Combine,
     /// The rows by which the best epoch is selected.
     pub select_on: SelectOn,
     /// Steps of the whole training, instead of [`Self::num_train_epochs`]; below 0 for none.
@@ -186,6 +194,9 @@ impl Default for Recipe {
             seq_classif_dropout: None,
             layer_decay: 1.0,
             max_seq_length: 128,
+            long: Long::Truncate,
+            window_overlap: None,
+            window_combine: Combine::Mean,
             select_on: SelectOn::Auto,
             max_steps: -1,
             max_time: None,
@@ -333,7 +344,12 @@ impl Recipe {
                 return Err(Error::value("recipe", key, format!("{idle} unless {when}"), found));
             }
         }
-        Ok(())
+        let (overlap, combine) = (self.window_overlap, self.window_combine);
+        if self.long == Long::Windows || (overlap, combine) == (None, Combine::default()) {
+            return Ok(());
+        }
+        let idle = |key, found| Err(Error::value("recipe", key, "nothing unless long is windows", found));
+        overlap.map_or(idle("window_combine", "max".to_owned()), |overlap| idle("window_overlap", overlap.to_string()))
     }
 
     /// The tensors of a model that train.
@@ -479,14 +495,14 @@ mod tests {
     /// As `transformers.TrainingArguments()` of version 5 has them; `max_seq_length` as in its example scripts; `cache_frozen`,
     /// `max_batch_tokens`, `class_weights`, `lr_power`, `focal_gamma`, `r_drop`, `ema_decay`, `layer_decay`, `gradual_unfreezing`,
     /// `reinit_blocks`, `select_on`, `eval_steps` (0 for epochs), `save_steps` (0 for evaluations) and the keys of early stopping are
-    /// ours; `save_total_limit` 0 is their `None`. `lr_factor` and `lr_patience` are those of PyTorch's `ReduceLROnPlateau`, `momentum`
+    /// ours, as are `long` and the keys of windows; `save_total_limit` 0 is their `None`. `lr_factor` and `lr_patience` are those of PyTorch's `ReduceLROnPlateau`, `momentum`
     /// that of its `SGD`. The dropouts are the model's own, and not written, as `max_time` and `split_seed`, which are ours, are not where
     /// there are none.
     /// The keys of adapters are as in PEFT's `LoraConfig()`, but for the rank, which is 8 there.
     #[test]
     fn defaults_are_those_of_training_arguments() {
         let recipe = serde_json::to_value(Recipe::default()).unwrap();
-        let theirs = serde_json::json!({
+        let mut theirs = serde_json::json!({
             "unfreeze": "all", "gradual_unfreezing": false, "reinit_blocks": 0, "lora_rank": 0, "lora_alpha": 8.0,
             "lora_targets": "query_value", "cache_frozen": false, "num_train_epochs": 3, "per_device_train_batch_size": 8,
             "gradient_accumulation_steps": 1, "max_batch_tokens": 4096, "learning_rate": 5e-5,
@@ -496,6 +512,8 @@ mod tests {
             "metric_for_best_model": "loss", "early_stopping_patience": 0, "early_stopping_threshold": 0.0,
             "save_steps": 0, "save_total_limit": 0, "seed": 42,
         });
+        // one macro takes no more keys
+        (theirs["long"], theirs["window_combine"]) = ("truncate".into(), "mean".into());
         assert_eq!(recipe, theirs);
         assert_eq!(serde_json::from_value::<Recipe>(theirs).unwrap(), Recipe::default());
     }

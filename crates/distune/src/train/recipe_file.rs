@@ -173,6 +173,7 @@ impl RecipeFile {
             seq_classif_dropout: Some(0.0),
             max_time: "1s".parse().ok(),
             split_seed: Some(0),
+            window_overlap: Some(0),
             ..Recipe::default()
         };
         let all = Self { model, data, precision, new_head: true, columns, recipe };

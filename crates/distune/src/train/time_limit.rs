@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Examples;
 use crate::engine::Engine;
-use crate::predict::logits;
+use crate::predict::text_logits;
 use crate::train::cache::FrozenCache;
 use crate::train::{Observer, Recipe, SharedCache, Storage, Training, shuffled};
 use crate::{Error, Result};
@@ -136,9 +136,9 @@ pub fn fit_to_time(
 fn seconds_a_row(engine: &mut dyn Engine, validation: &Examples, time: Duration) -> Result<f64> {
     let mut rows = FIRST_ROWS.min(validation.len());
     loop {
-        let sequences = (0..rows).map(|row| validation.sequence(row)).collect::<Result<Vec<_>>>()?;
+        let texts = (0..rows).map(|row| validation.text(row)).collect::<Result<Vec<_>>>()?;
         let start = Instant::now();
-        logits(engine, &sequences, |_| Result::Ok(()))?;
+        text_logits(engine, &texts, validation.tokenizer().combine(), |_| Result::Ok(()))?;
         if rows == validation.len() || start.elapsed() >= time {
             return Ok(start.elapsed().as_secs_f64() / rows as f64);
         }

@@ -1,5 +1,7 @@
 //! `distune predict`: labels for texts from arguments, lines of standard input, or the rows of a file.
 
+mod bulk;
+
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 use std::path::Path;
 
@@ -14,6 +16,7 @@ use distune::predict::{probabilities, text_logits};
 use distune::tokenize::{Encoded, Tokenizer};
 use serde_json::{Map, json};
 
+use self::bulk::{BulkArgs, Work};
 use crate::columns::ColumnArgs;
 use crate::decide::{Decision, DecisionArgs};
 use crate::explain::{self, explain};
@@ -52,16 +55,28 @@ pub(crate) struct PredictArgs {
     length: LengthArgs,
     #[command(flatten)]
     decision: DecisionArgs,
-    /// With --json, print the logits too
-    #[arg(long, requires = "json")]
+    /// Tell the logits too, with --json or --output
+    #[arg(long)]
     logits: bool,
     /// Show which words each prediction rests on, or with =LABEL which speak for and against that label (integrated gradients): coloured
     /// on a terminal, else listed; with --json the score of each token
     #[arg(long, value_name = "LABEL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     explain: Option<String>,
+    #[command(flatten)]
+    bulk: BulkArgs,
 }
 
+/// What is wrong with a text whose logits overflow, and what to do.
+const NOT_A_NUMBER: (&str, &str) = (
+    "a logit of the model is not a number",
+    "The weights overflow on this text: the model is damaged, or its training diverged",
+);
+
 pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
+    if args.logits && !common.json && args.bulk.output.is_none() {
+        let expected = "with --json or --output, which have room for them";
+        return Err(Error::value("command line", "--logits", expected, "lines of text").into());
+    }
     let files = sources::model(&args.model, common)?;
     let mut classifier = Classifier::of(&files, &args.length, common)?;
     let decision = args.decision.resolve(Some(&files), &LabelMap::of_model(classifier.engine.config()))?;
@@ -74,6 +89,11 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
     if let Some(data) = &args.data {
         // labels are not needed, whatever they are
         let columns = args.columns.resolve();
+        if let Some(target) = &args.bulk.output {
+            let (split, logits) = (args.split.as_deref(), args.logits);
+            let work = Work { files: &files, data, split, columns: &columns, logits, how };
+            return args.bulk.run(target, &mut classifier, &work);
+        }
         let table = sources::table(data, args.split.as_deref(), &columns, Labels::Ignored, common)?;
         classifier.check_texts(&table.path, !table.pairs.is_empty())?;
         return predict_rows(&mut classifier.engine, &classifier.tokenizer, &table, how);
@@ -253,8 +273,7 @@ fn predict(
     text_logits(engine, &sequences, tokenizer.combine(), |rows| {
         for row in rows {
             if row.iter().any(|logit| !logit.is_finite()) {
-                let hint = "The weights overflow on this text: the model is damaged, or its training diverged";
-                return Err(source.error(done, "a logit of the model is not a number", hint).into());
+                return Err(source.error(done, NOT_A_NUMBER.0, NOT_A_NUMBER.1).into());
             }
             let object =
                 Prediction { texts: [Some(&texts[done]), pairs.get(done)], logits: row, truncated: truncated[done] };

@@ -51,6 +51,20 @@ impl Progress {
         }
     }
 
+    /// As [`Self::set`], where nobody knows of how many.
+    pub(crate) fn count(&mut self, done: usize) {
+        if !self.lines {
+            self.bar.set_length(done as u64);
+            self.bar.set_position(done as u64);
+            return;
+        }
+        if let Some(rate) = self.line_is_due(done) {
+            let unit = self.unit;
+            // a closed standard error is no reason to stop
+            let _ = writeln!(stderr(), "{done} {unit}, {rate:.0}/s");
+        }
+    }
+
     /// So many pieces were done before; the rate is that of the others.
     pub(crate) fn start_from(&mut self, done: usize) {
         self.before = done;
@@ -58,13 +72,18 @@ impl Progress {
         self.bar.reset_eta();
     }
 
-    fn line(&mut self, done: usize, total: usize, message: &dyn Fn() -> String) {
+    /// Pieces a second, when it is time for a line.
+    fn line_is_due(&mut self, done: usize) -> Option<f64> {
         let now = Instant::now();
         if now < self.next_line {
-            return;
+            return None;
         }
         self.next_line = now + LINE_EVERY;
-        let rate = done.saturating_sub(self.before) as f64 / (now - self.start).as_secs_f64();
+        Some(done.saturating_sub(self.before) as f64 / (now - self.start).as_secs_f64())
+    }
+
+    fn line(&mut self, done: usize, total: usize, message: &dyn Fn() -> String) {
+        let Some(rate) = self.line_is_due(done) else { return };
         let left = (total - done.min(total)) as f64 / rate.max(1e-9);
         let (unit, message) = (self.unit, message());
         // a closed standard error is no reason to stop

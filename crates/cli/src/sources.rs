@@ -5,9 +5,10 @@ use std::path::Path;
 
 use distune::data::audit::{Part, read_parts};
 use distune::data::{
-    Columns, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_split, read_splits, read_train,
+    Columns, Input, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_split, read_splits,
+    read_train, split_files,
 };
-use distune::engine::{Cpu, Engine};
+use distune::engine::{Cpu, Engine, Precision};
 use distune::hub::Repository;
 use distune::model::{Architecture, Config, Model, ModelFiles};
 use distune::report::Source;
@@ -143,7 +144,7 @@ pub(crate) fn file(name: &str, columns: &Columns, labels: Labels, common: &Commo
 }
 
 /// Says what was assumed about a file.
-fn say(columns: &Columns, table: &Table, common: &Common) {
+pub(crate) fn say(columns: &Columns, table: &Table, common: &Common) {
     let mut notes = Vec::new();
     note_table(&mut notes, columns, table, None);
     notes.iter().for_each(|text| note(common, text));
@@ -159,8 +160,7 @@ pub(crate) fn table(
 ) -> Result<Table> {
     #[cfg(feature = "bundled")]
     if name == REVIEWS {
-        let at = ["train", "validation", "test"].iter().position(|known| Some(*known) == split);
-        let (file, bytes) = assets::REVIEWS[at.unwrap_or(if split.is_none() { 2 } else { 1 })];
+        let (file, bytes) = bundled_split(split);
         return distune::data::read_bytes(Path::new(file), bytes, columns, labels);
     }
     let path = hub::path(Kind::Dataset, name, common)?;
@@ -170,11 +170,37 @@ pub(crate) fn table(
         return Ok(table);
     }
     if split.is_some() {
-        return Err(Error::file(&path, "is one file and has no splits", "Leave out --split"));
+        return Err(one_file(&path));
     }
     let table = read_file(&path, columns, labels)?;
     say(columns, &table, common);
     Ok(table)
+}
+
+/// What is read of `data` where it is read in chunks: the files of one split, or a file.
+pub(crate) fn inputs(name: &str, split: Option<&str>, common: &Common) -> Result<Vec<Input>> {
+    #[cfg(feature = "bundled")]
+    if name == REVIEWS {
+        let (file, bytes) = bundled_split(split);
+        return Ok(vec![Input::Bytes(file, bytes)]);
+    }
+    let path = hub::path(Kind::Dataset, name, common)?;
+    match (path.is_dir(), split) {
+        (true, split) => Ok(split_files(&path, split)?.into_iter().map(Input::File).collect()),
+        (false, None) => Ok(vec![Input::File(path)]),
+        (false, Some(_)) => Err(one_file(&path)),
+    }
+}
+
+fn one_file(path: &Path) -> Error {
+    Error::file(path, "is one file and has no splits", "Leave out --split")
+}
+
+/// A split of the bundled reviews; without a name, test.
+#[cfg(feature = "bundled")]
+fn bundled_split(split: Option<&str>) -> (&'static str, &'static [u8]) {
+    let at = ["train", "validation", "test"].iter().position(|known| Some(*known) == split);
+    assets::REVIEWS[at.unwrap_or(if split.is_none() { 2 } else { 1 })]
 }
 
 /// Whether data has splits of which one can be named.
@@ -209,6 +235,8 @@ pub(crate) fn trained_with(files: &ModelFiles, key: &str) -> Option<serde_json::
 /// A trained classifier, ready to predict.
 pub(crate) struct Classifier {
     pub(crate) engine: Cpu,
+    /// That of its linear layers.
+    pub(crate) precision: Precision,
     pub(crate) tokenizer: Tokenizer,
     /// The columns of its text and of the second text of a pair in its training, where a run directory tells.
     trained_on: Option<(String, Option<String>)>,
@@ -217,11 +245,12 @@ pub(crate) struct Classifier {
 impl Classifier {
     /// The classifier that a model's files are.
     pub(crate) fn of(files: &ModelFiles, length: &LengthArgs, common: &Common) -> Result<Self> {
-        let engine = Cpu::new(Model::load(files)?, common.precision());
+        let precision = common.precision();
+        let engine = Cpu::new(Model::load(files)?, precision);
         let tokenizer = length.tokenizer(files, engine.config())?;
         let column = |key| trained_with(files, key).and_then(|name| Some(name.as_str()?.to_owned()));
         let trained_on = column("text_column").map(|text| (text, column("pair_column")));
-        Ok(Self { engine, tokenizer, trained_on })
+        Ok(Self { engine, precision, tokenizer, trained_on })
     }
 
     /// Checks that rows are single texts or pairs as those of its training were, and that pairs can be encoded.

@@ -1,4 +1,18 @@
-//! Logits for many texts, in batches of bounded size and the order of the texts; what they say.
+//! Logits for many texts, in batches of bounded size and the order of the texts; what they say. Rows of any number ([`predict_rows`]), and
+//! files of any length ([`bulk()`]).
+
+mod bulk;
+mod cells;
+mod output;
+mod parquet_rows;
+mod pipeline;
+mod sorted;
+mod text_rows;
+
+pub use bulk::{BulkProgress, bulk, fingerprint};
+pub use output::{Output, Predicted, Shape};
+pub use pipeline::{Block, Row, RowLogits, pipeline, predict_rows};
+pub use sorted::sorted_logits;
 
 use crate::data::Batch;
 use crate::engine::Engine;

@@ -79,7 +79,7 @@ impl UnfinishedRun {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Self::is_taken(&path, &target, overwrite)?,
             Err(e) => return Err(Error::io(&path, "create the directory", &e)),
         };
-        let lock = lock(&path)?;
+        let lock = lock(&path, "is training into it")?;
         let state = if there { State::Replaces } else { State::Ours };
         Ok(Self { target, path, overwrite, state, _lock: lock, _parents: Some(parents) })
     }
@@ -128,7 +128,7 @@ impl UnfinishedRun {
             return Err(Error::file(&target, "the output directory exists", hint));
         }
         check_target(&target, overwrite)?;
-        let lock = lock(&path)?;
+        let lock = lock(&path, "is training into it")?;
         remove_half_written(&path).map_err(|e| Error::io(&path, "remove what was half written in", &e))?;
         Ok(Self { target, path, overwrite, state: State::Keep, _lock: lock, _parents: None })
     }
@@ -242,14 +242,14 @@ fn remove_leftovers(run: &Path) -> std::io::Result<()> {
     if lock.exists() { fs::remove_file(lock) } else { Ok(()) }
 }
 
-/// Keeps other processes out of a directory.
-fn lock(directory: &Path) -> Result<File> {
+/// Keeps other processes out of a directory; what one does that is in it already, `doing` says.
+pub(crate) fn lock(directory: &Path, doing: &str) -> Result<File> {
     let path = directory.join(LOCK);
     let file = File::options().create(true).append(true).open(&path).map_err(|e| Error::io(&path, "write", &e))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             let hint = "Wait for it, or choose another --output";
-            Err(Error::file(directory, "another process is training into it", hint))
+            Err(Error::file(directory, format!("another process {doing}"), hint))
         }
         // some file systems have no locks
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),

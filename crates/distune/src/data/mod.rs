@@ -27,10 +27,12 @@ pub use examples::{Examples, Lengths, check_ids, check_text};
 pub(crate) use files::of_split;
 pub use labels::{Dataset, LabelMap, MAX_CLASSES};
 pub use partition::{Shares, partition};
-pub use read::{PredictionFile, Table, Trees, read_bytes, read_file, read_files};
+pub use read::{Chunk, Chunking, Input, PredictionFile, Table, Trees, read_bytes, read_chunks, read_file, read_files};
+pub(crate) use read::{Header, Record};
 pub use sample::sample;
-pub use splits::{SelectOn, Splits, note_table, read_as_one, read_split, read_splits, read_train};
+pub use splits::{SelectOn, Splits, note_table, read_as_one, read_split, read_splits, read_train, split_files};
 pub use write::{can_write, write_rows, write_table};
+pub(crate) use write::{list_type, text_type, write_lists};
 
 /// `"a", "b", "c" and 4 more`: names for a message, each cut at 40 characters, at most `most` of them; `none` for none.
 pub(crate) fn quoted<S: AsRef<str>>(names: &[S], most: usize) -> String {

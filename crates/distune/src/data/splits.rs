@@ -84,19 +84,11 @@ pub fn read_split(
     columns: &Columns,
     labels: Labels,
 ) -> Result<(Table, Vec<String>)> {
-    let wanted = match split {
-        None => vec![TEST, VALIDATION],
-        Some("train") => vec![TRAIN],
-        Some("test") => vec![TEST],
-        Some(_) => vec![VALIDATION],
-    };
+    let wanted = names_of(split);
     let (mut notes, mut columns) = (Vec::new(), columns.clone());
     columns.trees.phrases &= wanted == [TRAIN];
     for names in wanted {
-        let mut files = SplitFiles::list(directory, TRAIN)?.find(names)?;
-        if files.is_empty() {
-            files = SplitFiles::list(directory, names)?.find(names)?;
-        }
+        let files = files_of(directory, names)?;
         if files.is_empty() {
             continue;
         }
@@ -111,10 +103,44 @@ pub fn read_split(
         }
     }
     let problem = match (split, notes.pop()) {
-        (_, Some(skipped)) => return Err(Error::file(directory, format!("no rows to judge by; {skipped}"), "")),
-        (split, None) => format!("has no {} split", split.unwrap_or("test or validation")),
+        (_, Some(skipped)) => format!("no rows to judge by; {skipped}"),
+        (split, None) => return Err(no_split(directory, split)),
     };
-    Err(Error::file(directory, problem, "Name another one with --split, or a file"))
+    Err(Error::file(directory, problem, ""))
+}
+
+/// The files of one split of a directory: of the one called so, or without a name of test, or else validation.
+///
+/// # Errors
+/// A directory without such a file.
+pub fn split_files(directory: &Path, split: Option<&str>) -> Result<Vec<PathBuf>> {
+    for names in names_of(split) {
+        let files = files_of(directory, names)?;
+        if !files.is_empty() {
+            return Ok(files);
+        }
+    }
+    Err(no_split(directory, split))
+}
+
+/// What the files of a split may be called, or of those that are taken where none is named, the best first.
+fn names_of(split: Option<&str>) -> Vec<&'static [&'static str]> {
+    match split {
+        None => vec![TEST, VALIDATION],
+        Some("train") => vec![TRAIN],
+        Some("test") => vec![TEST],
+        Some(_) => vec![VALIDATION],
+    }
+}
+
+fn files_of(directory: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
+    let files = SplitFiles::list(directory, TRAIN)?.find(names)?;
+    if files.is_empty() { SplitFiles::list(directory, names)?.find(names) } else { Ok(files) }
+}
+
+fn no_split(directory: &Path, split: Option<&str>) -> Error {
+    let problem = format!("has no {} split", split.unwrap_or("test or validation"));
+    Error::file(directory, problem, "Name another one with --split, or a file")
 }
 
 /// Reads the train split of a directory and none of the others; nothing where it has none.

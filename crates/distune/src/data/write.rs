@@ -246,28 +246,50 @@ fn write_parquet(to: &mut (dyn Write + Send), table: &Table) -> Result<(), Parqu
     Ok(())
 }
 
-/// The schema of a column; a list is three levels deep, as the format's specification has it.
+/// The schema of a column of texts.
+pub(crate) fn text_type(name: &str) -> Result<TypePtr, ParquetError> {
+    let text = Type::primitive_type_builder(name, Physical::BYTE_ARRAY).with_converted_type(ConvertedType::UTF8);
+    text.with_repetition(Repetition::REQUIRED).build().map(Arc::new)
+}
+
+/// The schema of a column of lists of texts: three levels deep, as the format's specification has it.
+pub(crate) fn list_type(name: &str) -> Result<TypePtr, ParquetError> {
+    let list =
+        Type::group_type_builder("list").with_repetition(Repetition::REPEATED).with_fields(vec![text_type("element")?]);
+    let column = Type::group_type_builder(name).with_repetition(Repetition::REQUIRED);
+    let column = column.with_converted_type(ConvertedType::LIST).with_fields(vec![Arc::new(list.build()?)]);
+    column.build().map(Arc::new)
+}
+
+/// The schema of a column.
 fn parquet_type(column: &Column) -> Result<TypePtr, ParquetError> {
-    let text = |name| {
-        let text = Type::primitive_type_builder(name, Physical::BYTE_ARRAY).with_converted_type(ConvertedType::UTF8);
-        text.with_repetition(Repetition::REQUIRED).build().map(Arc::new)
-    };
     match column.kind {
-        Kind::Text => text(column.name),
+        Kind::Text => text_type(column.name),
         Kind::Integer => {
             let number =
                 Type::primitive_type_builder(column.name, Physical::INT64).with_repetition(Repetition::REQUIRED);
             number.build().map(Arc::new)
         }
-        Kind::List => {
-            let list = Type::group_type_builder("list")
-                .with_repetition(Repetition::REPEATED)
-                .with_fields(vec![text("element")?]);
-            let column = Type::group_type_builder(column.name).with_repetition(Repetition::REQUIRED);
-            let column = column.with_converted_type(ConvertedType::LIST).with_fields(vec![Arc::new(list.build()?)]);
-            column.build().map(Arc::new)
-        }
+        Kind::List => list_type(column.name),
     }
+}
+
+/// Writes lists of texts.
+pub(crate) fn write_lists<'a, L: Iterator<Item = &'a str>>(
+    to: &mut SerializedColumnWriter,
+    lists: impl Iterator<Item = L>,
+) -> Result<(), ParquetError> {
+    // an element is defined or the list is empty; the first one of a row repeats nothing
+    let (mut elements, mut defined, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
+    for list in lists {
+        let before = elements.len();
+        elements.extend(list.map(ByteArray::from));
+        let count = elements.len() - before;
+        defined.extend(std::iter::repeat_n(i16::from(count > 0), count.max(1)));
+        repeated.push(0);
+        repeated.extend(std::iter::repeat_n(1, count.saturating_sub(1)));
+    }
+    to.typed::<ByteArrayType>().write_batch(&elements, Some(&defined), Some(&repeated)).map(drop)
 }
 
 /// Writes the values of a column of a row group.
@@ -281,19 +303,7 @@ fn write_column(to: &mut SerializedColumnWriter, kind: Kind, values: &[String]) 
             let values: Vec<i64> = values.iter().filter_map(|value| value.parse().ok()).collect();
             to.typed::<Int64Type>().write_batch(&values, None, None)?;
         }
-        Kind::List => {
-            // an element is defined or the list is empty; the first one of a row repeats nothing
-            let (mut elements, mut defined, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
-            for value in values {
-                let before = elements.len();
-                elements.extend(names(value).map(ByteArray::from));
-                let count = elements.len() - before;
-                defined.extend(std::iter::repeat_n(i16::from(count > 0), count.max(1)));
-                repeated.push(0);
-                repeated.extend(std::iter::repeat_n(1, count.saturating_sub(1)));
-            }
-            to.typed::<ByteArrayType>().write_batch(&elements, Some(&defined), Some(&repeated))?;
-        }
+        Kind::List => write_lists(to, values.iter().map(|value| names(value)))?,
     }
     Ok(())
 }

@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::Table;
+use ::parquet::schema::types::TypePtr;
+
+use super::chunks::{Chunks, Header, Record};
+use super::{Table, Wanted};
 use crate::data::columns::Indices;
-use crate::data::{Columns, Labels, quoted};
+use crate::data::quoted;
 use crate::{Error, Result};
 
 /// Between the names of a row's labels.
@@ -41,21 +44,28 @@ pub(super) struct Row<'a> {
     pub(super) group: Option<Cell<'a>>,
     /// Those of the further columns.
     pub(super) others: Vec<Cell<'a>>,
+    /// All of them, where [`Builder::keeps_records`].
+    pub(super) record: Option<Record>,
 }
 
-/// A table in the making.
-pub(super) struct Builder {
+/// A table in the making, or chunks of one.
+pub(super) struct Builder<'c> {
     table: Table,
     skip_bad: bool,
     /// Rows without a label, which only rows of several labels may be.
     unlabelled: Vec<usize>,
     /// Where the columns are.
     pub(super) columns: Indices,
+    chunks: Option<Chunks<'c>>,
 }
 
-impl Builder {
+impl<'c> Builder<'c> {
     /// Finds the columns in a header.
-    pub(super) fn new(path: &Path, header: &[String], columns: &Columns, labels: Labels) -> Result<Self> {
+    pub(super) fn new(path: &Path, header: &[String], wanted: Wanted<'c>) -> Result<Self> {
+        let Wanted { columns, labels, mut chunks } = wanted;
+        if let Some(chunks) = &mut chunks {
+            chunks.header = Header { names: header.to_vec(), types: Vec::new() }.into();
+        }
         let indices = columns.find(path, header, labels)?;
         let name = |index: Option<usize>| Some(header.get(index?)?.clone());
         let table = Table {
@@ -68,7 +78,36 @@ impl Builder {
             multi_label: columns.several_labels && indices.label.is_some(),
             ..Table::default()
         };
-        Ok(Self { table, skip_bad: columns.skip_bad, unlabelled: Vec::new(), columns: indices })
+        Ok(Self { table, skip_bad: columns.skip_bad, unlabelled: Vec::new(), columns: indices, chunks })
+    }
+
+    /// Whether rows are to have all their columns.
+    pub(super) fn keeps_records(&self) -> bool {
+        self.chunks.is_some()
+    }
+
+    /// Says of which types the columns are, and how many rows there are.
+    pub(super) fn schema(&mut self, types: &[TypePtr], rows: usize) {
+        if let Some(chunks) = &mut self.chunks {
+            chunks.header = Header { names: chunks.header.names.clone(), types: types.to_vec() }.into();
+            chunks.total = Some(rows);
+        }
+    }
+
+    /// Goes past the next row, if it is one of another shard.
+    fn passes(&mut self) -> bool {
+        match &mut self.chunks {
+            Some(chunks) if !chunks.wants_next() => {
+                chunks.pass();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// After a row that is there, or was left out.
+    fn end_row(&mut self, record: Option<Record>) -> Result<()> {
+        self.chunks.as_mut().map_or(Ok(()), |chunks| chunks.row(&mut self.table, record))
     }
 
     /// Remembers what was assumed.
@@ -83,6 +122,10 @@ impl Builder {
 
     /// Appends a row that begins on line `line`.
     pub(super) fn row(&mut self, line: u64, mut row: Row) -> Result<()> {
+        if self.passes() {
+            return Ok(());
+        }
+        let record = row.record.take();
         let names = self.table.others.iter().map(|(name, _)| name);
         let others = std::mem::take(&mut row.others).into_iter().zip(names).map(|(cell, name)| value(cell, name));
         let others: Result<Vec<String>, Problem> = others.collect();
@@ -100,9 +143,9 @@ impl Builder {
                 table.groups.extend(group);
                 table.others.iter_mut().zip(others).for_each(|((_, values), value)| values.push(value));
                 table.lines.push(line);
-                Ok(())
+                self.end_row(record)
             }
-            Err((problem, hint)) => self.bad(Error::row(&self.table.path, line, problem, hint)),
+            Err((problem, hint)) => self.left_out(Error::row(&self.table.path, line, problem, hint)),
         }
     }
 
@@ -130,15 +173,23 @@ impl Builder {
 
     /// A row that cannot be used: an error, unless such rows are to be left out.
     pub(super) fn bad(&mut self, error: Error) -> Result<()> {
+        if self.passes() { Ok(()) } else { self.left_out(error) }
+    }
+
+    fn left_out(&mut self, error: Error) -> Result<()> {
         if !self.skip_bad {
             return Err(error);
         }
         self.table.skipped.push(error.to_string());
-        Ok(())
+        self.end_row(None)
     }
 
-    /// The table, which has rows.
-    pub(super) fn finish(mut self) -> Result<Table> {
+    /// The table, which has rows unless they went into chunks, and how many rows of all files those were.
+    pub(super) fn finish(mut self) -> Result<(Table, usize)> {
+        if let Some(chunks) = &mut self.chunks {
+            chunks.finish(&mut self.table)?;
+            return Ok((self.table, chunks.seen));
+        }
         self.several_labels();
         if !self.table.multi_label {
             self.leave_out_unlabelled()?;
@@ -151,7 +202,8 @@ impl Builder {
             };
             return Err(Error::file(&table.path, problem, "Expected one row for each text"));
         }
-        Ok(table)
+        let rows = table.len();
+        Ok((table, rows))
     }
 
     /// Where a row has several names, each row is a list of them.

@@ -9,14 +9,15 @@ use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::Table;
-use super::builder::{Builder, Cell, Row};
+use super::builder::{Builder, Cell, Row, utf8};
+use super::chunks::Record;
 use super::source::{Format, Source};
-use crate::data::{Columns, Labels, quoted};
+use super::{Table, Wanted};
+use crate::data::quoted;
 use crate::{Error, Result};
 
 /// Reads rows separated by `delimiter`.
-pub(super) fn read(source: Source, delimiter: u8, columns: &Columns, labels: Labels) -> Result<Table> {
+pub(super) fn read(source: Source, delimiter: u8, wanted: Wanted) -> Result<(Table, usize)> {
     let path = source.path;
     let mut rows = Rows::new(source, delimiter)?;
     let Some(first) = rows.header()? else {
@@ -26,8 +27,8 @@ pub(super) fn read(source: Source, delimiter: u8, columns: &Columns, labels: Lab
     if let Some(error) = rows.wrong_quoting(&first) {
         return Err(error);
     }
-    let assumed = if columns.can_guess_text(&first) { None } else { without_header(&first) };
-    let mut table = Builder::new(path, assumed.as_deref().unwrap_or(&first), columns, labels)?;
+    let assumed = if wanted.columns.can_guess_text(&first) { None } else { without_header(&first) };
+    let mut table = Builder::new(path, assumed.as_deref().unwrap_or(&first), wanted)?;
     if let Some(names) = &assumed {
         table.note(format!(
             "{}: no header, so column 1 was taken as the {} and column 2 as the {}",
@@ -184,6 +185,10 @@ impl<'a> Rows<'a> {
 
     /// Hands the row on.
     fn give(&self, table: &mut Builder) -> Result<()> {
+        let record = match table.keeps_records().then(|| self.fields()).transpose() {
+            Ok(record) => record,
+            Err(error) => return table.bad(error),
+        };
         let cell = |index: usize| Cell::Raw(self.record.get(index).unwrap_or_default());
         let at = &table.columns;
         let row = Row {
@@ -192,8 +197,18 @@ impl<'a> Rows<'a> {
             label: at.label.map(cell),
             group: at.group.map(cell),
             others: at.others.iter().copied().map(cell).collect(),
+            record,
         };
         table.row(self.line, row)
+    }
+
+    /// All fields of the row.
+    fn fields(&self) -> Result<Record> {
+        let text = |(place, field): (usize, &[u8])| {
+            let problem = utf8(field, &format!("number {}", place + 1));
+            problem.map(str::to_owned).map_err(|(problem, hint)| Error::row(self.path, self.line, problem, hint))
+        };
+        self.record.iter().enumerate().map(text).collect::<Result<_>>().map(Record::Fields)
     }
 }
 

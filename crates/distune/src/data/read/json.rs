@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::Table;
 use super::builder::{Builder, Cell, Row};
+use super::chunks::Record;
 use super::source::Source;
 use crate::data::columns::means_label;
 use crate::data::{Columns, Labels};
@@ -20,8 +21,9 @@ use crate::{Error, Result};
 pub(super) const HINT: &str = "Expected an object a line, such as {\"text\": \"...\", \"label\": \"...\"}";
 
 /// Reads an object a line, or an array of objects.
-pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
-    let mut rows = Objects { path: source.path, table: None, keys: Vec::new(), columns, labels };
+pub(super) fn read<'a>(source: Source<'a>, wanted: super::Wanted<'a>) -> Result<(Table, usize)> {
+    let (columns, labels) = (wanted.columns, wanted.labels);
+    let mut rows = Objects { path: source.path, table: None, keys: Vec::new(), columns, labels, wanted: Some(wanted) };
     each_object(source, |line, object| rows.row(line, object))?;
     rows.finish()
 }
@@ -77,7 +79,9 @@ fn each_of_array(mut source: Source, mut take: impl FnMut(u64, &[u8]) -> Result<
 /// Objects on their way to a table; the first one says which keys there are.
 struct Objects<'a> {
     path: &'a std::path::Path,
-    table: Option<Builder>,
+    table: Option<Builder<'a>>,
+    /// What the table is made with.
+    wanted: Option<super::Wanted<'a>>,
     /// Keys of text, pair, label and group, and of the further columns.
     keys: Vec<Option<String>>,
     columns: &'a Columns,
@@ -95,7 +99,8 @@ impl Objects<'_> {
                     Ok(first) => first,
                     Err(error) => return Err(Error::row(path, line, wrong(&error, json), HINT)),
                 };
-                let table = Builder::new(path, &first.0, columns, labels)?;
+                let wanted = self.wanted.take().unwrap_or(super::Wanted { columns, labels, chunks: None });
+                let table = Builder::new(path, &first.0, wanted)?;
                 let at = &table.columns;
                 let key = |index: Option<usize>| first.0.get(index?).cloned();
                 self.keys = vec![key(Some(at.text)), key(at.pair), key(at.label), key(at.group)];
@@ -108,18 +113,24 @@ impl Objects<'_> {
         let wanted = Wanted { keys: &self.keys, label_left_out: left_out };
         let read = wanted.deserialize(&mut input).and_then(|cells| input.end().map(|()| cells));
         match read {
+            // what is in fields that are not read has been passed over
+            Ok(_) if table.keeps_records() && std::str::from_utf8(json).is_err() => {
+                table.bad(Error::row(path, line, "not UTF-8", "Save the file as UTF-8"))
+            }
             Ok(mut cells) => {
                 let others = cells.split_off(4);
+                let record =
+                    table.keeps_records().then(|| Record::Json(String::from_utf8_lossy(json.trim_ascii()).into()));
                 let mut take = |index: usize| std::mem::replace(&mut cells[index], Cell::Missing);
                 let mut asked = |index: usize| self.keys[index].as_ref().map(|_| take(index));
                 let [pair, label, group] = [1, 2, 3].map(&mut asked);
-                table.row(line, Row { text: take(0), pair, label, group, others })
+                table.row(line, Row { text: take(0), pair, label, group, others, record })
             }
             Err(error) => table.bad(Error::row(path, line, wrong(&error, json), HINT)),
         }
     }
 
-    fn finish(self) -> Result<Table> {
+    fn finish(self) -> Result<(Table, usize)> {
         match self.table {
             Some(table) => table.finish(),
             None => Err(Error::file(self.path, "the file is empty", HINT)),

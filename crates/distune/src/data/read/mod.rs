@@ -4,6 +4,7 @@
 //! [`builder`] checks them and makes the table. Everything streams, but for Parquet (by row group) and JSON arrays.
 
 mod builder;
+mod chunks;
 mod contained;
 mod delimited;
 mod json;
@@ -14,10 +15,13 @@ mod trees;
 
 use std::path::{Path, PathBuf};
 
+pub use self::chunks::{Chunk, Chunking, Input, read_chunks};
+pub(crate) use self::chunks::{Header, Record};
 pub use self::predictions::PredictionFile;
 pub use self::trees::Trees;
 use super::{Columns, Labels};
 use crate::{Error, Result};
+use chunks::Chunks;
 use source::Source;
 pub(super) use source::{Format, Packing, name_parts, not_written};
 
@@ -117,7 +121,7 @@ impl Table {
 /// # Errors
 /// A file that cannot be read, and all that [`read_bytes`] refuses.
 pub fn read_file(path: &Path, columns: &Columns, labels: Labels) -> Result<Table> {
-    read(Source::open(path)?, columns, labels)
+    read(Source::open(path)?, columns, labels, None, &mut 0)
 }
 
 /// Reads the bytes of a file, such as one compiled into the program. Its name tells the format, or else what is in it.
@@ -127,7 +131,7 @@ pub fn read_file(path: &Path, columns: &Columns, labels: Labels) -> Result<Table
 /// header, a quote that is never closed, broken UTF-8, a blank text or label, a number with a fraction for a label, a file that ends
 /// too early.
 pub fn read_bytes(name: &Path, bytes: &[u8], columns: &Columns, labels: Labels) -> Result<Table> {
-    read(Source::new(name, bytes)?, columns, labels)
+    read(Source::new(name, bytes)?, columns, labels, None, &mut 0)
 }
 
 /// Reads several files as one: their rows one after the other.
@@ -173,16 +177,33 @@ pub fn read_files(paths: &[PathBuf], columns: &Columns, labels: Labels) -> Resul
     Ok(all)
 }
 
-/// Reads an open file.
-fn read(source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
-    match source.format {
-        Format::Tsv => delimited::read(source, b'\t', columns, labels),
+/// Reads an open file; in chunks, where they are wanted, and then the table has no rows. `rows` counts those of all files.
+fn read<'a>(
+    source: Source<'a>,
+    columns: &'a Columns,
+    labels: Labels,
+    chunks: Option<Chunks<'a>>,
+    rows: &mut usize,
+) -> Result<Table> {
+    let wanted = Wanted { columns, labels, chunks };
+    let (table, seen) = match source.format {
+        Format::Tsv => delimited::read(source, b'\t', wanted),
         Format::Csv => {
             let delimiter = delimited::sniff(&source.head);
-            delimited::read(source, delimiter, columns, labels)
+            delimited::read(source, delimiter, wanted)
         }
-        Format::Json => json::read(source, columns, labels),
-        Format::Parquet => parquet::read(source, columns, labels),
-        Format::Trees => trees::read(source, columns, labels),
-    }
+        Format::Json => json::read(source, wanted),
+        Format::Parquet => parquet::read(source, wanted),
+        Format::Trees => trees::read(source, wanted),
+    }?;
+    *rows = seen;
+    Ok(table)
+}
+
+/// What is taken of a file.
+struct Wanted<'a> {
+    columns: &'a Columns,
+    labels: Labels,
+    /// Where rows go that are not to make a table.
+    chunks: Option<Chunks<'a>>,
 }

@@ -12,17 +12,17 @@ use ::parquet::schema::types::Type;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::Table;
 use super::builder::{Builder, Cell, Row};
+use super::chunks::Record;
 use super::contained::contained;
 use super::source::Source;
-use crate::data::{Columns, Labels};
+use super::{Table, Wanted};
 use crate::{Error, Result};
 
 /// Reads all row groups. The `parquet` crate panics at some damaged files: that too is an error here.
-pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+pub(super) fn read(source: Source, wanted: Wanted) -> Result<(Table, usize)> {
     let path = source.path;
-    contained(|| read_rows(source, columns, labels)).unwrap_or_else(|| {
+    contained(|| read_rows(source, wanted)).unwrap_or_else(|| {
         let hint = "Copy or download it again";
         Err(Error::file(path, "not a sound Parquet file: what is in it contradicts itself", hint))
     })
@@ -70,13 +70,14 @@ pub(super) fn projected<'a>(
     }))
 }
 
-fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
+fn read_rows(mut source: Source, wanted: Wanted) -> Result<(Table, usize)> {
     let path = source.path;
     let reader = open(&mut source)?;
     let metadata = reader.metadata().file_metadata();
     let root = metadata.schema();
     let header: Vec<String> = root.get_fields().iter().map(|field| field.name().to_owned()).collect();
-    let mut table = Builder::new(path, &header, columns, labels)?;
+    let mut table = Builder::new(path, &header, wanted)?;
+    table.schema(root.get_fields(), usize::try_from(metadata.num_rows()).unwrap_or(0));
     let at = table.columns.clone();
     let classes = metadata
         .key_value_metadata()
@@ -88,9 +89,12 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
     }
 
     // only the columns that are needed, which come in the order of the file
-    let wanted: Vec<usize> = (0..header.len()).filter(|&i| at.all().any(|index| index == i)).collect();
+    let is_wanted = |i: &usize| table.keeps_records() || at.all().any(|index| index == *i);
+    let wanted: Vec<usize> = (0..header.len()).filter(is_wanted).collect();
     for (number, row) in (1..).zip(projected(path, &*reader, &wanted)?) {
-        let mut fields: Vec<(usize, Field)> = wanted.iter().copied().zip(row?).collect();
+        let row = row?;
+        let record = table.keeps_records().then(|| Record::Parquet(row.clone()));
+        let mut fields: Vec<(usize, Field)> = wanted.iter().copied().zip(row).collect();
         let mut take = |index: usize| match fields.iter_mut().find(|(at, _)| *at == index) {
             Some((_, field)) => cell(std::mem::replace(field, Field::Null)),
             None => Cell::Missing,
@@ -100,7 +104,7 @@ fn read_rows(mut source: Source, columns: &Columns, labels: Labels) -> Result<Ta
             Ok(label) => {
                 let (text, pair, group) = (take(at.text), at.pair.map(&mut take), at.group.map(&mut take));
                 let others = at.others.iter().copied().map(&mut take).collect();
-                table.row(number, Row { text, pair, label, group, others })?;
+                table.row(number, Row { text, pair, label, group, others, record })?;
             }
             Err(id) => {
                 let column = at.label.map_or("label", |index| &header[index]);

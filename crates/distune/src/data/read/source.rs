@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Error, Result};
 
@@ -84,6 +86,9 @@ pub(super) struct Source<'a> {
     pub(super) input: Box<dyn Read + 'a>,
     /// Whether `path` can be opened again and read as it is.
     pub(super) plain_file: bool,
+    /// Bytes of a file that have been read so far, packed as they are, and all of them.
+    pub(super) read: Arc<AtomicU64>,
+    pub(super) size: Option<u64>,
 }
 
 impl<'a> Source<'a> {
@@ -100,9 +105,10 @@ impl<'a> Source<'a> {
                 "Name a file in it",
             ));
         }
-        let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        let source = Self::unpack(path, file)?;
-        Ok(Self { plain_file: source.plain_file && regular, ..source })
+        let size = file.metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len());
+        let read = Arc::new(AtomicU64::new(0));
+        let source = Self::unpack(path, Counting { inner: file, read: read.clone() })?;
+        Ok(Self { plain_file: source.plain_file && size.is_some(), read, size, ..source })
     }
 
     /// Reads what is called `path` and lies elsewhere.
@@ -140,7 +146,7 @@ impl<'a> Source<'a> {
             Some((_, None, _)) => guess(&head),
             None => return Err(unknown_format(path)),
         };
-        Ok(Self { path, format, head, input, plain_file })
+        Ok(Self { path, format, head, input, plain_file, read: Arc::default(), size: None })
     }
 
     /// The error for a failed read; `line` is that of the row which was being read, where that is known.
@@ -149,6 +155,20 @@ impl<'a> Source<'a> {
             (Error::File { problem, hint, .. }, Some(line)) => Error::row(path, line, problem, hint),
             (error, _) => error,
         }
+    }
+}
+
+/// Counts the bytes that are read.
+struct Counting<R> {
+    inner: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
     }
 }
 

@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader};
 
-use super::Table;
 use super::builder::{Builder, Cell, Row};
+use super::chunks::Record;
 use super::source::Source;
-use crate::data::{Columns, Labels};
+use super::{Table, Wanted};
 use crate::{Error, Result};
 
 /// Names of the labels 0 to 4.
@@ -51,11 +51,11 @@ impl From<Trees> for String {
 }
 
 /// Reads a tree a line.
-pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<Table> {
-    let (path, trees) = (source.path, columns.trees);
+pub(super) fn read(source: Source, wanted: Wanted) -> Result<(Table, usize)> {
+    let (path, trees) = (source.path, wanted.columns.trees);
     let mut input = BufReader::with_capacity(1 << 16, source.input);
     let header = ["sentence".to_owned(), "label".to_owned()];
-    let mut table = Builder::new(path, &header, columns, labels)?;
+    let mut table = Builder::new(path, &header, wanted)?;
     let (mut line, mut number, mut neutral) = (Vec::new(), 0, 0);
     loop {
         line.clear();
@@ -78,9 +78,17 @@ pub(super) fn read(source: Source, columns: &Columns, labels: Labels) -> Result<
             match if trees.five_classes { Some(FIVE[label]) } else { TWO[label] } {
                 Some(name) => {
                     let label = table.columns.label.map(|_| Cell::Text(name.into()));
+                    let record = table.keeps_records().then(|| Record::Fields(vec![text.clone(), name.to_owned()]));
                     table.row(
                         number,
-                        Row { text: Cell::Text(text.into()), pair: None, label, group: None, others: Vec::new() },
+                        Row {
+                            text: Cell::Text(text.into()),
+                            pair: None,
+                            label,
+                            group: None,
+                            others: Vec::new(),
+                            record,
+                        },
                     )?;
                 }
                 None => neutral += 1,

@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::Args;
 use distune::Error;
 use distune::attribution::{Attribution, Explainer};
-use distune::data::{LabelMap, Labels, Table, check_text};
+use distune::data::{Chunking, Columns, Input, LabelMap, check_text, read_chunks};
 use distune::engine::{Cpu, Engine};
 use distune::eval::{Predictions, confidences};
 use distune::model::{Config, ProblemType};
@@ -16,7 +16,7 @@ use distune::predict::{probabilities, text_logits};
 use distune::tokenize::{Encoded, Tokenizer};
 use serde_json::{Map, json};
 
-use self::bulk::{BulkArgs, Work};
+use self::bulk::{BulkArgs, LeftOut, Work};
 use crate::columns::ColumnArgs;
 use crate::decide::{Decision, DecisionArgs};
 use crate::explain::{self, explain};
@@ -94,9 +94,8 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
             let work = Work { files: &files, data, split, columns: &columns, logits, how };
             return args.bulk.run(target, &mut classifier, &work);
         }
-        let table = sources::table(data, args.split.as_deref(), &columns, Labels::Ignored, common)?;
-        classifier.check_texts(&table.path, !table.pairs.is_empty())?;
-        return predict_rows(&mut classifier.engine, &classifier.tokenizer, &table, how);
+        let inputs = sources::inputs(data, args.split.as_deref(), common)?;
+        return predict_rows(&mut classifier, &inputs, &columns, how);
     }
     let from = if args.texts.is_empty() { "standard input" } else { "the arguments" };
     classifier.check_texts(Path::new(from), false)?;
@@ -139,24 +138,37 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
     }
 }
 
-/// Predicts the rows of a table.
-fn predict_rows(engine: &mut Cpu, tokenizer: &Tokenizer, table: &Table, how: How) -> anyhow::Result<()> {
+/// Predicts and prints the rows of files, some at a time.
+fn predict_rows(classifier: &mut Classifier, inputs: &[Input], columns: &Columns, how: How) -> anyhow::Result<()> {
     // a bar between the lines on a terminal would be in their way
     let mut progress = (!stdout().is_terminal()).then(|| Progress::new(how.common, "rows"));
-    let at_once = if how.explain.is_some() { EXPLAINED_AT_ONCE } else { AT_ONCE };
-    for first in (0..table.len()).step_by(at_once) {
-        let rows = first..table.len().min(first + at_once);
-        let pairs = if table.pairs.is_empty() { &[] } else { &table.pairs[rows.clone()] };
-        let source = Source::Rows { path: &table.path, lines: &table.lines[rows.clone()] };
-        predict(engine, tokenizer, &table.texts[rows.clone()], pairs, source, how)?;
-        if let Some(progress) = &mut progress {
-            progress.set(rows.end, table.len(), String::new);
+    let rows = if how.explain.is_some() { EXPLAINED_AT_ONCE } else { AT_ONCE };
+    let mut left_out = LeftOut::new(inputs, columns, how.common);
+    let (mut done, mut failed) = (0, None);
+    let read = read_chunks(inputs, columns, Chunking { rows, ..Chunking::default() }, &mut |chunk| {
+        let table = &chunk.table;
+        left_out.tell(table);
+        classifier.check_texts(&table.path, table.pair_column.is_some())?;
+        let source = Source::Rows { path: &table.path, lines: &table.lines };
+        let (engine, tokenizer) = (&mut classifier.engine, &classifier.tokenizer);
+        if let Err(error) = predict(engine, tokenizer, &table.texts, &table.pairs, source, how) {
+            failed = Some(error);
+            return Err(bulk::interrupted());
         }
-    }
+        done += table.len();
+        match (&mut progress, chunk.share.filter(|share| *share > 0.0)) {
+            (Some(progress), Some(share)) => progress.set(done, (done as f64 / share).round() as usize, String::new),
+            (Some(progress), None) => progress.count(done),
+            (None, _) => {}
+        }
+        Ok(())
+    });
     if let Some(progress) = progress {
         progress.finish();
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)?;
+    left_out.end();
+    Ok(read?)
 }
 
 fn input_error(error: &std::io::Error, line: u64) -> Error {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 use distune::attribution::Explainer;
-use distune::data::{Chunk, Chunking, Columns, Lengths, Table, check_text};
+use distune::data::{Chunk, Chunking, Columns, Input, Lengths, Table, check_text};
 use distune::engine::Engine;
 use distune::eval::{Predictions, confidences};
 use distune::model::{ModelFiles, ProblemType};
@@ -21,7 +21,7 @@ use crate::judge::long_texts;
 use crate::output::{line, note, thousands};
 use crate::progress::Progress;
 use crate::sources::Classifier;
-use crate::{sources, stop};
+use crate::{Common, memory, sources, stop};
 
 /// Rows that were left out and are listed, at most.
 const LISTED: usize = 20;
@@ -39,8 +39,8 @@ pub(super) struct BulkArgs {
     /// Go on with a prediction that was killed or failed, behind the last rows that are whole
     #[arg(long, requires = "output")]
     resume: bool,
-    /// Replace an existing file
-    #[arg(long, requires = "output", conflicts_with = "resume")]
+    /// Replace an existing file; without --resume, predictions that are not finished, too
+    #[arg(long, requires = "output")]
     overwrite: bool,
 }
 
@@ -87,7 +87,7 @@ impl BulkArgs {
         }
         let mut progress = Progress::new(common, "rows");
         progress.start_from(before);
-        let (mut lengths, mut told, mut listed) = (Lengths::default(), false, 0);
+        let (mut lengths, mut left_out) = (Lengths::default(), LeftOut::new(&inputs, work.columns, common));
         let tokenizer = classifier.tokenizer.clone();
         let mut predict = |chunk: &Chunk, texts: &[Encoded], done: BulkProgress| {
             let predicted = predict(classifier, chunk, texts, work, &mut |rows| {
@@ -100,17 +100,9 @@ impl BulkArgs {
             add(&mut lengths, texts);
             Ok(predicted)
         };
-        let mut tell = |table: &Table| {
-            if !std::mem::replace(&mut told, true) {
-                let notes = table.notes.clone();
-                sources::say(work.columns, &Table { notes, ..table.without_rows() }, common);
-            }
-            for skipped in table.skipped.iter().take(LISTED.saturating_sub(listed)) {
-                note(common, format!("left out: {skipped}"));
-            }
-            listed += table.skipped.len();
-        };
-        let ended = bulk(&inputs, work.columns, chunking, &tokenizer, &mut output, &mut predict, &mut tell);
+        let ended = bulk(&inputs, work.columns, chunking, &tokenizer, &mut output, &mut predict, &mut |table| {
+            left_out.tell(table)
+        });
         progress.finish();
         let (rows, skipped) = output.done();
         let directory = output.directory().to_owned();
@@ -129,9 +121,7 @@ impl BulkArgs {
                 }
             });
         }
-        if skipped > LISTED {
-            note(common, format!("... in all, {} rows were left out", thousands(skipped)));
-        }
+        left_out.end();
         if let Some(text) = long_texts(&lengths, &tokenizer) {
             note(common, text);
         }
@@ -141,6 +131,7 @@ impl BulkArgs {
             true => line(json!({
                 "output": target, "rows": rows, "rows_before": before, "rows_left_out": skipped,
                 "texts_truncated": lengths.truncated, "seconds": seconds, "rows_per_second": rate,
+                "peak_memory": memory::peak(),
             }))?,
             false => line(format!(
                 "{}: {} rows, in {seconds:.1} s ({} rows/s)",
@@ -171,6 +162,41 @@ impl BulkArgs {
             ("version of distune", env!("CARGO_PKG_VERSION").to_owned()),
         ];
         all.map(|(key, value)| (key.to_owned(), value)).into()
+    }
+}
+
+/// Tells what was assumed of the rows, and which were left out.
+pub(super) struct LeftOut<'a> {
+    columns: &'a Columns,
+    common: &'a Common,
+    /// Whether it is known what was assumed.
+    told: bool,
+    rows: usize,
+}
+
+impl<'a> LeftOut<'a> {
+    pub(super) fn new(inputs: &[Input], columns: &'a Columns, common: &'a Common) -> Self {
+        // nothing has to be assumed of what is compiled in
+        Self { columns, common, told: matches!(inputs, [Input::Bytes(..)]), rows: 0 }
+    }
+
+    /// Of some rows.
+    pub(super) fn tell(&mut self, table: &Table) {
+        if !std::mem::replace(&mut self.told, true) {
+            let notes = table.notes.clone();
+            sources::say(self.columns, &Table { notes, ..table.without_rows() }, self.common);
+        }
+        for skipped in table.skipped.iter().take(LISTED.saturating_sub(self.rows)) {
+            note(self.common, format!("left out: {skipped}"));
+        }
+        self.rows += table.skipped.len();
+    }
+
+    /// At the end.
+    pub(super) fn end(&self) {
+        if self.rows > LISTED {
+            note(self.common, format!("... in all, {} rows cannot be used and were left out", thousands(self.rows)));
+        }
     }
 }
 
@@ -243,6 +269,7 @@ fn predict(
     Ok(predicted)
 }
 
-fn interrupted() -> Error {
+/// What ends the reading of rows.
+pub(super) fn interrupted() -> Error {
     Error::Interrupted { when: "while rows were predicted".into(), kept: String::new() }
 }

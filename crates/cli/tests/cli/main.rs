@@ -17,6 +17,7 @@
 //! - `lora.rs`: low-rank adapters
 //! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
+//! - `bulk.rs`: `predict` from files to files, killed and gone on with too
 //! - `compare.rs`: `compare`, `eval` of files of predictions, whether a training helped
 //! - `calibrate.rs`: `calibrate`, what `eval` and `predict` make of probabilities, baselines
 //! - `errors.rs`: `errors`, and `predict --explain`
@@ -31,6 +32,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+#[cfg(unix)]
+mod bulk;
 mod calibrate;
 mod check;
 mod checkpoints;

@@ -137,7 +137,7 @@ fn rows_of_a_file_are_predicted() {
     let (message, _) = sandbox.fails_with("predict --model run --data bad.tsv", "");
     assert_says(&message, &["bad.tsv, line 3: the text in column \"text\" is empty"]);
     let ran = sandbox.succeeds("predict --model run --data bad.tsv --skip-bad");
-    assert_says(&ran.stderr, &["bad.tsv: 1 rows cannot be used and were left out", "line 3"]);
+    assert_says(&ran.stderr, &["left out: bad.tsv, line 3: the text in column \"text\" is empty"]);
 }
 
 #[test]

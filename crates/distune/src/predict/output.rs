@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::parquet_rows::{Kind, assemble, kinds, write_part};
 use super::text_rows::{csv, json};
 use crate::data::{Chunk, Header, Record};
-use crate::model::write;
+use crate::model::{PART, write};
 use crate::run::CreatedParents;
 use crate::train::flush_directory;
 use crate::unfinished::{lock, shell_quoted};
@@ -340,9 +340,11 @@ fn unfinished(target: &Path) -> PathBuf {
     target.with_file_name(name)
 }
 
-/// Whether there is nothing but the lock in a directory.
+/// Whether there is nothing in a directory but what a process leaves that was killed before it began.
 fn is_empty(directory: &Path) -> bool {
-    fs::read_dir(directory).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|e| e.file_name() == "lock")))
+    let nothing = |name: &str| name == "lock" || name.ends_with(PART);
+    let nothing = |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|e| nothing(&e.file_name().to_string_lossy()));
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.all(nothing))
 }
 
 fn clear(directory: &Path) -> std::io::Result<()> {

@@ -145,7 +145,8 @@ fn predict_rows(classifier: &mut Classifier, inputs: &[Input], columns: &Columns
     let rows = if how.explain.is_some() { EXPLAINED_AT_ONCE } else { AT_ONCE };
     let mut left_out = LeftOut::new(inputs, columns, how.common);
     let (mut done, mut failed) = (0, None);
-    let read = read_chunks(inputs, columns, Chunking { rows, ..Chunking::default() }, &mut |chunk| {
+    let chunking = Chunking { rows, all_columns: false, ..Chunking::default() };
+    let read = read_chunks(inputs, columns, chunking, &mut |chunk| {
         let table = &chunk.table;
         left_out.tell(table);
         classifier.check_texts(&table.path, table.pair_column.is_some())?;

@@ -176,7 +176,7 @@ fn completeness() {
 /// A text in windows: the logits and scores of its windows, each explained alone, averaged, or those of the window with the largest logit.
 #[test]
 fn texts_in_windows() {
-    let (model, tokenizer) = encoder();
+    let (model, _) = encoder();
     let text = "a gripping film . the plot is dull and overlong , the actors are charming beyond words";
     let mut explainer = Explainer::new(&model, Options::default());
     for (combine, class) in [(Combine::Mean, Some(1)), (Combine::Mean, None), (Combine::Max, Some(0))] {

@@ -272,6 +272,11 @@ fn bad_rows() {
         assert_says(&ran.stdout, &["out.csv: 20,001 rows"]);
         sandbox.remove("out.csv");
     }
+    // what is printed has no other columns
+    sandbox.write("broken.csv", b"text,n\nfine,\xff\n");
+    assert_eq!(printed(&sandbox, "--data broken.csv").len(), 1);
+    let message = sandbox.fails(&format!("{PREDICT} --data broken.csv --output broken.jsonl"));
+    assert_says(&message, &["broken.csv, line 2: column number 2 is not UTF-8"]);
     let message = sandbox.fails(&format!("{PREDICT} --data rows.csv --text-column body --output out.csv"));
     assert_says(&message, &["rows.csv: no column \"body\"; columns found: \"id\", \"text\", \"note\", \"label\""]);
     let message = sandbox.fails(&format!("{PREDICT} --data rows.csv --output out.xlsx"));

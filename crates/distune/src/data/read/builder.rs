@@ -83,7 +83,7 @@ impl<'c> Builder<'c> {
 
     /// Whether rows are to have all their columns.
     pub(super) fn keeps_records(&self) -> bool {
-        self.chunks.is_some()
+        self.chunks.as_ref().is_some_and(Chunks::keeps_records)
     }
 
     /// Says of which types the columns are, and how many rows there are.

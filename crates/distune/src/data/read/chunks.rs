@@ -37,7 +37,7 @@ pub struct Chunk {
     /// Texts, lines, what was assumed and what was left out. Labels and groups are not read.
     pub table: Table,
     pub(crate) header: Arc<Header>,
-    /// Each row as it is in the file.
+    /// Each row as it is in the file, where all columns are read.
     pub(crate) records: Vec<Record>,
     /// How much of all files has been read at its end, of 1, where that is known.
     pub share: Option<f64>,
@@ -54,12 +54,14 @@ pub struct Chunking {
     pub shard: usize,
     /// 1 for all rows.
     pub shards: usize,
+    /// Whether all columns are read, and not text and second text alone.
+    pub all_columns: bool,
 }
 
 impl Default for Chunking {
-    /// Chunks of 8,192 rows or 4 MiB, of all rows.
+    /// Chunks of 8,192 rows or 4 MiB, of all rows and columns.
     fn default() -> Self {
-        Self { rows: 8192, bytes: 4 << 20, shard: 0, shards: 1 }
+        Self { rows: 8192, bytes: 4 << 20, shard: 0, shards: 1, all_columns: true }
     }
 }
 
@@ -137,6 +139,11 @@ impl<'a> Chunks<'a> {
             read,
             size,
         }
+    }
+
+    /// Whether rows are to have all their columns.
+    pub(super) fn keeps_records(&self) -> bool {
+        self.chunking.all_columns
     }
 
     /// Whether the next row is one of the shard's.

@@ -20,13 +20,13 @@ use crate::length::LengthArgs;
 use crate::output::{line, note, thousands};
 use crate::progress::Progress;
 use crate::train::lora::LoraArgs;
-use crate::{Common, memory, sources, stop};
+use crate::{Common, bench_predict, memory, sources, stop};
 
 /// Steps before the first that counts.
 const WARM_UP: usize = 2;
 /// The name of random weights in the shape of DistilBERT-base.
-const BASE: &str = "distilbert-base";
-const BASE_CONFIG: &str = r#"{
+pub(crate) const BASE: &str = "distilbert-base";
+pub(crate) const BASE_CONFIG: &str = r#"{
     "model_type": "distilbert", "dim": 768, "hidden_dim": 3072, "n_heads": 12, "n_layers": 6,
     "max_position_embeddings": 512, "vocab_size": 30522
 }"#;
@@ -36,12 +36,12 @@ const BASE_CONFIG: &str = r#"{
 pub(crate) struct BenchArgs {
     /// "bundled", "distilbert-base" (random weights of that shape, the bundled tokenizer), a directory or a name of the hub
     #[arg(long, short, default_value = sources::BUNDLED)]
-    model: String,
+    pub(crate) model: String,
     /// "reviews", a directory with splits, a .tsv or .csv file, or a name of the Hugging Face hub
     #[arg(long, short, default_value = sources::REVIEWS)]
-    data: String,
+    pub(crate) data: String,
     #[command(flatten)]
-    columns: ColumnArgs,
+    pub(crate) columns: ColumnArgs,
     /// What trains, as `distune train` takes it [default: all blocks, embeddings frozen]
     #[arg(long, value_name = "PART")]
     unfreeze: Option<Unfreeze>,
@@ -52,10 +52,14 @@ pub(crate) struct BenchArgs {
     batch_size: usize,
     /// Longest text in tokens [default: 128, or the model's limit if lower]
     #[arg(long, value_name = "N")]
-    max_length: Option<usize>,
+    pub(crate) max_length: Option<usize>,
     /// Join texts so that every row has exactly so many tokens
     #[arg(long, value_name = "N")]
     length: Option<usize>,
+    /// Measure predicting instead: texts a second in batches, sorted by length and in their order, and one text at a time; of the test rows,
+    /// or of a file
+    #[arg(long, conflicts_with_all = ["unfreeze", "batch_size", "length", "steps", "lora_rank"])]
+    pub(crate) predict: bool,
     /// Steps that count
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = at_least_1)]
     steps: usize,
@@ -78,6 +82,9 @@ struct Measured {
 }
 
 pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
+    if args.predict {
+        return bench_predict::run(args, common);
+    }
     let (model, files) = if args.model == BASE {
         note(common, "Random weights in the shape of DistilBERT-base.");
         let config = Config::from_json(Path::new(BASE), BASE_CONFIG.as_bytes())?;
@@ -183,7 +190,7 @@ fn measure(
     Ok(measured)
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -7,9 +7,8 @@ use distune::Result;
 use distune::analysis::{ErrorAnalysis, LabelIssues, Lengths, RowText, Slice, Texts, WrongRow, analyse};
 use distune::attribution::{Attribution, Explainer};
 use distune::data::{Columns, Labels, Table};
-use distune::engine::Engine;
 use distune::eval::Finding;
-use distune::model::ModelFiles;
+use distune::model::{Model, ModelFiles};
 use distune::tokenize::Encoded;
 use serde_json::{Value, json};
 
@@ -17,7 +16,6 @@ use crate::explain::{self, explain};
 use crate::judge::{JudgedArgs, Predictor, RowArgs, Rows};
 use crate::length::LengthArgs;
 use crate::output::{line, note, thousands};
-use crate::sources::Classifier;
 use crate::{Common, sources};
 
 /// Characters of a text that are shown, at most.
@@ -140,14 +138,15 @@ fn explained(
     length: &LengthArgs,
     common: &Common,
 ) -> anyhow::Result<Vec<Attribution>> {
-    let mut classifier = Classifier::of(files, length, common)?;
-    let labels = classifier.engine.config().labels.clone();
-    let mut explainer = Explainer::new(classifier.engine.model(), explain::options());
+    let model = Model::load(files)?;
+    let tokenizer = length.tokenizer(files, &model.config)?;
+    let labels = &model.config.labels;
+    let mut explainer = Explainer::new(&model, explain::options());
     let mut attributions = Vec::new();
     for row in rows {
         let texts = (row.at.text.as_str(), row.at.pair.as_deref());
         let class = labels.iter().position(|label| *label == row.label);
-        attributions.push(explain(&mut explainer, &classifier.tokenizer, texts, class, common)?);
+        attributions.push(explain(&mut explainer, &tokenizer, texts, class, common)?);
     }
     Ok(attributions)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use distune::data::{Answers, Columns, Dataset, Examples, LabelMap, Labels, Lengths, PredictionFile, Table};
-use distune::engine::Engine;
+use distune::engine::Predict;
 use distune::eval::{Predictions, predict};
 use distune::model::{Config, Model, ModelFiles, ProblemType};
 use distune::tokenize::Tokenizer;

@@ -4,6 +4,7 @@
 //! line, 130 interrupted.
 
 mod bench;
+mod bench_predict;
 mod calibrate;
 mod columns;
 mod compare;
@@ -21,6 +22,7 @@ mod memory;
 mod output;
 mod predict;
 mod progress;
+mod quantize;
 mod sources;
 mod stop;
 mod sweep;
@@ -29,7 +31,9 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use distune::engine::{LargePages, Precision};
+use distune::engine::{InferencePrecision, LargePages, Precision, int8_instructions};
+use distune::model::{Config, ModelFiles};
+use distune::{Error, Result};
 
 #[global_allocator]
 static ALLOCATOR: LargePages = LargePages;
@@ -62,7 +66,7 @@ struct Common {
 }
 
 impl Common {
-    /// The precision of the linear layers.
+    /// The precision of the linear layers in training.
     fn precision(&self) -> Precision {
         self.precision_over(None)
     }
@@ -72,15 +76,65 @@ impl Common {
         let said = recipe.and_then(|name| PrecisionChoice::from_str(name, true).ok());
         self.precision.or(said).unwrap_or(PrecisionChoice::Auto).resolve()
     }
+
+    /// The precision of a trained model that predicts: what was asked for, int8 where the model is of int8, else the faster of f32 and bf16.
+    /// Says what is slower than one would think.
+    fn inference_precision(&self, files: &ModelFiles, config: &Config) -> Result<InferencePrecision> {
+        let choice = self.precision.unwrap_or(PrecisionChoice::Auto);
+        let precision = match (choice, config.is_quantized()) {
+            (PrecisionChoice::F32 | PrecisionChoice::Bf16, true) => {
+                let problem = "an int8 model: it has no weights of a higher precision";
+                return Err(Error::file(
+                    &files.path,
+                    problem,
+                    "Leave out --precision, or use the model that it was made of",
+                ));
+            }
+            (PrecisionChoice::Int8, _) | (_, true) => InferencePrecision::Int8,
+            (choice, false) => choice.resolve().into(),
+        };
+        match precision {
+            InferencePrecision::Int8 if int8_instructions().is_none() => output::note(
+                self,
+                "This CPU, at the level of instructions in use, has none for int8 (AVX512-VNNI, AVX-VNNI or ARM's dotprod): its products are \
+                 computed in 16 bits, exactly and more slowly.",
+            ),
+            InferencePrecision::Bf16 if !Precision::Bf16.accelerated() => output::note(
+                self,
+                "This CPU, at the level of instructions in use, has none for bf16: its products are emulated, which is slow. --precision f32 is \
+                 faster.",
+            ),
+            _ => {}
+        }
+        Ok(precision)
+    }
+
+    /// Refuses int8 for what trains.
+    fn check_precision(&self, command: &Command) -> Result<()> {
+        let trains = match command {
+            Command::Bench(args) => !args.predict,
+            Command::Train(_) | Command::Sweep(_) | Command::Info(_) => true,
+            _ => false,
+        };
+        match self.precision {
+            Some(PrecisionChoice::Int8) if trains => {
+                let expected = "auto, bf16 or f32 for training; int8 is for models that are trained (predict, eval, compare, quantize)";
+                Err(Error::value("command line", "--precision", expected, "int8"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What `--precision` takes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PrecisionChoice {
-    /// bf16 where this CPU multiplies it faster than f32 (measured), else f32
+    /// bf16 where this CPU multiplies it faster than f32 (measured), else f32; int8 for a model that distune quantize wrote
     Auto,
     Bf16,
     F32,
+    /// To predict: weights as 8-bit integers with a scale for each output, inputs with a scale for each row
+    Int8,
 }
 
 impl PrecisionChoice {
@@ -88,7 +142,8 @@ impl PrecisionChoice {
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
-            Self::Auto => Precision::fastest(),
+            // training refuses int8
+            Self::Auto | Self::Int8 => Precision::fastest(),
         }
     }
 }
@@ -102,6 +157,7 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     Errors(errors::ErrorsArgs),
     Predict(predict::PredictArgs),
+    Quantize(quantize::QuantizeArgs),
     Bench(bench::BenchArgs),
     /// Check, convert, split and sample data
     #[command(subcommand)]
@@ -122,6 +178,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     stop::install()?;
+    cli.common.check_precision(&cli.command)?;
     if let Some(threads) = cli.common.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
@@ -133,6 +190,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Calibrate(args) => calibrate::run(args, &cli.common),
         Command::Errors(args) => errors::run(args, &cli.common),
         Command::Predict(args) => predict::run(args, &cli.common),
+        Command::Quantize(args) => quantize::run(args, &cli.common),
         Command::Bench(args) => bench::run(args, &cli.common),
         Command::Data(command) => data::run(command, &cli.common),
         Command::Convert(args) => convert::run(args, &cli.common),

@@ -9,9 +9,9 @@ use clap::Args;
 use distune::Error;
 use distune::attribution::{Attribution, Explainer};
 use distune::data::{Chunking, Columns, Input, LabelMap, check_text, read_chunks};
-use distune::engine::{Cpu, Engine};
+use distune::engine::Predict;
 use distune::eval::{Predictions, confidences};
-use distune::model::{Config, ProblemType};
+use distune::model::{Config, Model, ProblemType};
 use distune::predict::{probabilities, text_logits};
 use distune::tokenize::{Encoded, Tokenizer};
 use serde_json::{Map, json};
@@ -84,7 +84,10 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
         (false, _) => Format::Text,
         (true, logits) => Format::Json { logits },
     };
-    let explain = args.explain.as_deref().map(|label| class(label, classifier.engine.config())).transpose()?;
+    let class = args.explain.as_deref().map(|label| class(label, classifier.engine.config())).transpose()?;
+    // gradients need the weights as they are
+    let explained = class.map(|class| Ok::<_, Error>((Model::load(&files)?, class))).transpose()?;
+    let explain = explained.as_ref().map(|(model, class)| (model, *class));
     let how = How { format, decision: &decision, explain, common };
     if let Some(data) = &args.data {
         // labels are not needed, whatever they are
@@ -242,8 +245,8 @@ struct How<'a> {
     format: Format,
     /// What is made of its probabilities.
     decision: &'a Decision,
-    /// Whether predictions are explained: the class in question, or the predicted one.
-    explain: Option<Option<usize>>,
+    /// Whether predictions are explained: the model, and the class in question or the predicted one.
+    explain: Option<(&'a Model, Option<usize>)>,
     common: &'a Common,
 }
 
@@ -262,7 +265,7 @@ fn class(label: &str, config: &Config) -> distune::Result<Option<usize>> {
 
 /// Predicts texts and prints a line for each, up to the first one that cannot be predicted.
 fn predict(
-    engine: &mut Cpu,
+    engine: &mut dyn Predict,
     tokenizer: &Tokenizer,
     texts: &[String],
     pairs: &[String],
@@ -302,8 +305,8 @@ fn predict(
         }
         anyhow::Ok(())
     })?;
-    if let Some(class) = how.explain {
-        let mut explainer = Explainer::new(engine.model(), explain::options());
+    if let Some((model, class)) = how.explain {
+        let mut explainer = Explainer::new(model, explain::options());
         for (i, logits) in to_explain.iter().enumerate() {
             let (text, pair) = (&texts[i], pairs.get(i));
             let class = class.or_else(|| largest(logits));

@@ -8,9 +8,9 @@ use distune::data::{
     Columns, Input, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_split, read_splits,
     read_train, split_files,
 };
-use distune::engine::{Cpu, Engine, Precision};
+use distune::engine::{Inference, InferencePrecision, Predict};
 use distune::hub::Repository;
-use distune::model::{Architecture, Config, Model, ModelFiles};
+use distune::model::{Architecture, Config, ModelFiles};
 use distune::report::Source;
 use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
@@ -234,9 +234,9 @@ pub(crate) fn trained_with(files: &ModelFiles, key: &str) -> Option<serde_json::
 
 /// A trained classifier, ready to predict.
 pub(crate) struct Classifier {
-    pub(crate) engine: Cpu,
+    pub(crate) engine: Inference,
     /// That of its linear layers.
-    pub(crate) precision: Precision,
+    pub(crate) precision: InferencePrecision,
     pub(crate) tokenizer: Tokenizer,
     /// The columns of its text and of the second text of a pair in its training, where a run directory tells.
     trained_on: Option<(String, Option<String>)>,
@@ -245,8 +245,9 @@ pub(crate) struct Classifier {
 impl Classifier {
     /// The classifier that a model's files are.
     pub(crate) fn of(files: &ModelFiles, length: &LengthArgs, common: &Common) -> Result<Self> {
-        let precision = common.precision();
-        let engine = Cpu::new(Model::load(files)?, precision);
+        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        let precision = common.inference_precision(files, &config)?;
+        let engine = Inference::load(files, precision)?;
         let tokenizer = length.tokenizer(files, engine.config())?;
         let column = |key| trained_with(files, key).and_then(|name| Some(name.as_str()?.to_owned()));
         let trained_on = column("text_column").map(|text| (text, column("pair_column")));

@@ -4,7 +4,11 @@
 use distune_kernels::{LossOptions, Optimizer, OptimizerStep, gradient_norm, loss, optimizer_step};
 use std::io::{Read, Write};
 
-pub use distune_kernels::{LargePages, OperationProfile, Precision, Targets, isa, peak, start_profile, stop_profile};
+pub use distune_kernels::{
+    LargePages, OperationProfile, Precision, Targets, int8_instructions, isa, peak, start_profile, stop_profile,
+};
+
+pub use crate::inference::{Inference, InferencePrecision};
 
 use crate::data::Batch;
 use crate::model::activations::{Activations, Buffer, DropoutRates, Pass, StepDropout};
@@ -62,16 +66,19 @@ pub struct StepPart<'a> {
     pub total_weight: f64,
 }
 
-/// Something that computes a model.
-pub trait Engine {
+/// Something that computes what a model says.
+pub trait Predict {
     /// The model's configuration.
     fn config(&self) -> &Config;
 
-    /// The model as it is now, with every step made; with [`StepOptions::ema_decay`], its average.
-    fn model(&mut self) -> &Model;
-
     /// Logits `[B, C]` of a batch, without dropout.
     fn logits(&mut self, batch: &Batch) -> &[f32];
+}
+
+/// Something that also trains a model.
+pub trait Engine: Predict {
+    /// The model as it is now, with every step made; with [`StepOptions::ema_decay`], its average.
+    fn model(&mut self) -> &Model;
 
     /// What lies below everything that ever trains puts out, without dropout: `[T, D]`, or `[B, D]` when only the head trains.
     fn frozen_output(&mut self, batch: &Batch) -> &[f32];
@@ -302,14 +309,9 @@ impl Training {
     }
 }
 
-impl Engine for Cpu {
+impl Predict for Cpu {
     fn config(&self) -> &Config {
         &self.model.config
-    }
-
-    fn model(&mut self) -> &Model {
-        self.settle();
-        &self.model
     }
 
     fn logits(&mut self, batch: &Batch) -> &[f32] {
@@ -317,6 +319,13 @@ impl Engine for Cpu {
         let pass = Pass::inference(&self.model.config, batch);
         inside_pool(|| forward(&mut self.activations, Weights::Ready(&self.model.weights), pass));
         &self.activations.logits
+    }
+}
+
+impl Engine for Cpu {
+    fn model(&mut self) -> &Model {
+        self.settle();
+        &self.model
     }
 
     fn frozen_output(&mut self, batch: &Batch) -> &[f32] {

@@ -16,6 +16,7 @@ pub mod engine;
 mod error;
 pub mod eval;
 pub mod hub;
+mod inference;
 pub mod model;
 pub mod predict;
 pub mod report;

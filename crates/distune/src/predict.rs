@@ -15,7 +15,7 @@ pub use pipeline::{Block, Row, RowLogits, pipeline, predict_rows};
 pub use sorted::sorted_logits;
 
 use crate::data::Batch;
-use crate::engine::Engine;
+use crate::engine::Predict;
 use crate::model::ProblemType;
 use crate::tokenize::{Combine, Encoded};
 
@@ -27,7 +27,7 @@ const BATCH_TOKENS: usize = 1024;
 /// # Errors
 /// The first one that `take` returns.
 pub fn logits<E>(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Predict,
     sequences: &[impl AsRef<[u32]>],
     mut take: impl FnMut(std::slice::ChunksExact<f32>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -51,7 +51,7 @@ pub fn logits<E>(
 /// # Errors
 /// The first one that `take` returns.
 pub fn text_logits<E>(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Predict,
     texts: &[&Encoded],
     combine: Combine,
     mut take: impl FnMut(std::slice::ChunksExact<f32>) -> Result<(), E>,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use distune::data::{Chunking, Columns, Input};
-use distune::engine::{Cpu, Engine, Precision};
+use distune::engine::{Cpu, Precision, Predict};
 use distune::predict::{Output, Predicted, Row, Shape, bulk, logits, predict_rows, sorted_logits};
 use distune::tokenize::{Combine, Tokenizer};
 use distune::vocabulary::tokenizer_json;

@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use distune::data::Batch;
-use distune::engine::{Cpu, Engine, Precision, Targets};
+use distune::engine::{Cpu, Engine, Precision, Predict, Targets};
 use distune::model::Config;
 use distune::model::lora::Lora;
 use distune::model::thawed::Thawed;

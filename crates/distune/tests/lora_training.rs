@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use distune::data::Batch;
-use distune::engine::{Cpu, Engine, Precision, Targets};
+use distune::engine::{Cpu, Engine, Precision, Predict, Targets};
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;

@@ -4,7 +4,7 @@
 mod support;
 
 use distune::data::Batch;
-use distune::engine::{Cpu, Engine, Precision, StepOptions, StepPart, Targets};
+use distune::engine::{Cpu, Engine, Precision, Predict, StepOptions, StepPart, Targets};
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};
 use distune::model::forward::forward;

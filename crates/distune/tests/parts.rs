@@ -5,7 +5,7 @@
 mod support;
 
 use distune::data::Batch;
-use distune::engine::{Cpu, Engine, Precision, Targets};
+use distune::engine::{Cpu, Engine, Precision, Predict, Targets};
 use distune::model::Model;
 use distune::model::activations::{Activations, Pass};
 use distune::model::backward::{Scratch, backward};

@@ -7,10 +7,19 @@ use crate::isa::vectorize;
 use crate::parallel::rows_per_task;
 use crate::profile::{Operation, timer};
 
+/// The rows of word embeddings `[V, D]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Words<'a, T> {
+    /// As they are.
+    Full(&'a [T]),
+    /// Rounded to bf16, for inference.
+    Bf16(&'a [u16]),
+}
+
 /// `x[t] = words[ids[t]] + positions[position of t in its sequence]`. Overwrites `x [T, D]`.
 ///
 /// `words [V, D]`, `positions [P, D]`; `offsets [B + 1]` delimit the sequences.
-pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: &[T], positions: &[T], width: usize) {
+pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: Words<T>, positions: &[T], width: usize) {
     let _timer = timer(Operation::Embeddings, 0);
     assert_eq!(x.len(), ids.len() * width);
     let position = positions_of(offsets);
@@ -22,15 +31,26 @@ pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: &[T], 
             || {
                 for (r, x) in x.chunks_exact_mut(width).enumerate() {
                     let t = task * rows + r;
-                    let word = &words[ids[t] as usize * width..][..width];
-                    let position = &positions[position[t] * width..][..width];
-                    for ((x, word), position) in x.iter_mut().zip(word).zip(position) {
-                        *x = *word + *position;
+                    let word = ids[t] as usize * width..(ids[t] as usize + 1) * width;
+                    let x = x.iter_mut().zip(&positions[position[t] * width..][..width]);
+                    match words {
+                        Words::Full(words) => {
+                            x.zip(&words[word]).for_each(|((x, position), word)| *x = *word + *position);
+                        }
+                        Words::Bf16(words) => {
+                            x.zip(&words[word]).for_each(|((x, position), word)| *x = widened::<T>(*word) + *position);
+                        }
                     }
                 }
             },
         );
     });
+}
+
+/// A bf16 as the number that it is.
+#[inline(always)]
+fn widened<T: Real>(word: u16) -> T {
+    T::from_f64(f64::from(f32::from_bits(u32::from(word) << 16)))
 }
 
 /// `dwords[ids[t]] += dx[t]` and `dpositions[position] += dx[t]`, in the order of the tokens; both start from zero,

@@ -25,6 +25,17 @@ pub fn gelu<T: Real>(y: &mut [T], x: &mut [T]) {
     });
 }
 
+/// `x = gelu(x)`, in place and without the slope, for inference.
+pub(crate) fn gelu_in_place<T: Real>(x: &mut [T]) {
+    let _timer = timer(Operation::Gelu, 0);
+    x.par_chunks_mut(ELEMENTS).for_each(|x| {
+        vectorize(
+            #[inline(always)]
+            || x.iter_mut().for_each(|x| *x = *x * x.normal().0),
+        );
+    });
+}
+
 /// `dy` becomes `dx`, in place; `slope` is what [`gelu`] left.
 pub fn gelu_backward<T: Real>(dy: &mut [T], slope: &[T]) {
     let _timer = timer(Operation::GeluBackward, 0);

@@ -3,7 +3,9 @@
 //! A layer has weights `w [N, K]` and a bias `b [N]`, as PyTorch stores them; M rows go through it.
 
 use crate::Real;
-use crate::gemm::{Buffers, Epilogue, Matrix, Precision, multiply, multiply_and_sum, multiply_updating};
+use crate::gemm::{
+    Activation, Buffers, Epilogue, Matrix, Precision, Rows, multiply, multiply_and_sum, multiply_updating,
+};
 use crate::optimizer::{OptimizerStep, Update, Weight, optimizer_step, sum_of_squares};
 use crate::parallel::{column_sums, rows_per_task};
 use crate::profile::{Operation, timer};
@@ -13,7 +15,8 @@ use rayon::prelude::*;
 #[derive(Debug, Default)]
 pub struct Products {
     precision: Precision,
-    buffers: Buffers,
+    pub(crate) buffers: Buffers,
+    pub(crate) rows: Rows,
 }
 
 impl Products {
@@ -56,13 +59,25 @@ impl Products {
 
 /// `y [M, N] = x [M, K] · wᵀ + b`, after the optimizer's step for `w` where that is waiting. Overwrites `y`.
 pub fn linear<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: Weight<T>, b: &[T]) {
-    let _timer = timer(Operation::Linear, y.len() * w.values().len() / b.len());
+    let _timer = timer(Operation::Linear, x.len() * b.len());
     let n = b.len();
-    let (m, k) = (y.len() / n, w.values().len() / n);
+    let m = y.len() / n;
+    let k = if let Weight::Packed(_) = w { x.len() / m.max(1) } else { w.values().len() / n };
     let x = Matrix::new(x, [m, k]);
     match w {
+        Weight::Packed(_) if y.is_empty() => {}
         Weight::Ready(w) => T::multiply(p, y, x, Matrix::new(w, [n, k]).transposed(), Epilogue::Bias(b)),
+        Weight::Packed(w) => T::multiply_packed(p, y, x, w, b, Activation::Nothing),
         Weight::Waiting(update, step) => T::multiply_updating(p, y, x, update, step, b),
+    }
+}
+
+/// `y [M, N] = gelu(x [M, K] · wᵀ + b)` for packed weights: where the products allow it, on one way through the output. Overwrites `y`.
+pub fn linear_gelu<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: &T::Packed, b: &[T]) {
+    let _timer = timer(Operation::Linear, x.len() * b.len());
+    let m = y.len() / b.len();
+    if m > 0 {
+        T::multiply_packed(p, y, Matrix::new(x, [m, x.len() / m]), w, b, Activation::Gelu);
     }
 }
 

@@ -85,19 +85,22 @@ pub struct Update<'a, T> {
 
 /// The weights of a linear layer.
 #[derive(Debug)]
-pub enum Weight<'a, T> {
+pub enum Weight<'a, T: Real> {
     /// As they are.
     Ready(&'a [T]),
+    /// Arranged for the products of inference.
+    Packed(&'a T::Packed),
     /// Before a step of the optimizer that they still wait for. The product that reads them makes it, so that they come from
     /// memory once.
     Waiting(Update<'a, T>, &'a OptimizerStep),
 }
 
-impl<T> Weight<'_, T> {
-    /// Their values, before the step where they wait for one.
+impl<T: Real> Weight<'_, T> {
+    /// Their values, before the step where they wait for one; nothing where they are packed.
     pub fn values(&self) -> &[T] {
         match self {
             Self::Ready(w) => w,
+            Self::Packed(_) => &[],
             Self::Waiting(update, _) => update.w,
         }
     }

@@ -1,8 +1,9 @@
 //! The number type of the kernels: f32 to train, f64 to check gradients.
 
-use crate::gemm::{Epilogue, Matrix, Small, small, transpose_small};
+use crate::gemm::{Activation, Epilogue, Matrix, Small, small, transpose_small};
 use crate::matmul::{Products, multiply_unpacked, update_and_multiply, weight_gradient};
 use crate::optimizer::{OptimizerStep, Update};
+use crate::packed::PackedWeights;
 use crate::small_matmul::{sums_of_rows, transpose_by_element};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
@@ -24,6 +25,8 @@ pub trait Real:
     + AddAssign
     + MulAssign
 {
+    /// Weights arranged for inference; there are none but of f32.
+    type Packed: Debug + Send + Sync;
     /// 0
     const ZERO: Self;
     /// 1
@@ -61,6 +64,15 @@ pub trait Real:
     ) -> f64 {
         weight_gradient(p, gradients, dy, x, accumulate)
     }
+    /// `c [M, N] = a [M, K] · wᵀ + bias` for arranged weights `w [N, K]`, or GELU of that.
+    fn multiply_packed(
+        p: &mut Products,
+        c: &mut [Self],
+        a: Matrix<Self>,
+        w: &Self::Packed,
+        bias: &[Self],
+        activation: Activation,
+    );
     /// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`.
     fn multiply_updating(
         p: &mut Products,
@@ -96,6 +108,7 @@ pub(crate) fn lane_sum<A: Copy, S: Real>(a: &[A], b: &[A], term: impl Fn(A, A) -
 const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
 
 impl Real for f64 {
+    type Packed = std::convert::Infallible;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     #[inline(always)]
@@ -136,6 +149,9 @@ impl Real for f64 {
     fn multiply(_: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
         multiply_unpacked(c, a, b, epilogue);
     }
+    fn multiply_packed(_: &mut Products, _: &mut [Self], _: Matrix<Self>, w: &Self::Packed, _: &[Self], _: Activation) {
+        match *w {}
+    }
 }
 
 /// Coefficients of erfcx(x) = exp(x^2) erfc(x) as a polynomial in t = 1 / (1 + x / 2), highest power first.
@@ -156,6 +172,7 @@ const ERFCX: [f32; 10] = [
 ];
 
 impl Real for f32 {
+    type Packed = PackedWeights;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     #[inline(always)]
@@ -228,6 +245,17 @@ impl Real for f32 {
 
     fn multiply(p: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
         p.multiply_f32(c, a, b, epilogue);
+    }
+
+    fn multiply_packed(
+        p: &mut Products,
+        c: &mut [Self],
+        a: Matrix<Self>,
+        w: &PackedWeights,
+        bias: &[Self],
+        activation: Activation,
+    ) {
+        w.multiply(p, c, a, bias, activation);
     }
 
     fn weight_gradient(

@@ -190,7 +190,7 @@ fn embeddings() {
     let (words, positions, r) = (random(5 * width, 1), random(6 * width, 2), random(5 * width, 3));
     let loss = |words: &[f64], positions: &[f64]| {
         let mut x = vec![f64::NAN; 5 * width];
-        embed(&mut x, &ids, &offsets, words, positions, width);
+        embed(&mut x, &ids, &offsets, Words::Full(words), positions, width);
         dot(&x, &r)
     };
     let (mut dwords, mut dpositions) = (vec![f64::NAN; words.len()], vec![f64::NAN; positions.len()]);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use distune::attribution::Explainer;
 use distune::data::{Chunk, Chunking, Columns, Input, Lengths, Table, check_text};
-use distune::engine::Engine;
+use distune::engine::Predict;
 use distune::eval::{Predictions, confidences};
 use distune::model::{ModelFiles, ProblemType};
 use distune::predict::{BulkProgress, Output, Predicted, Shape, bulk, fingerprint, probabilities, sorted_logits};
@@ -144,7 +144,7 @@ impl BulkArgs {
 
     /// All that decides what is in the file.
     fn job(&self, classifier: &mut Classifier, work: &Work) -> BTreeMap<String, String> {
-        let model = fingerprint(classifier.engine.model(), work.files);
+        let model = fingerprint(work.files);
         let tokenizer = &classifier.tokenizer;
         let windows = tokenizer.windows().map_or("none".to_owned(), |windows| format!("{windows:?}"));
         let (shard, shards) = self.shard.unwrap_or((0, 1));
@@ -157,7 +157,7 @@ impl BulkArgs {
             ("--precision", classifier.precision.to_string()),
             ("choice of calibration, thresholds and abstention", format!("{:?}", work.how.decision)),
             ("--logits", work.logits.to_string()),
-            ("--explain", format!("{:?}", work.how.explain)),
+            ("--explain", format!("{:?}", work.how.explain.map(|(_, class)| class))),
             ("--shard", format!("{} of {shards}", shard + 1)),
             ("version of distune", env!("CARGO_PKG_VERSION").to_owned()),
         ];
@@ -256,8 +256,8 @@ fn predict(
             }
         })
         .collect();
-    if let Some(class) = how.explain {
-        let mut explainer = Explainer::new(classifier.engine.model(), explain::options());
+    if let Some((model, class)) = how.explain {
+        let mut explainer = Explainer::new(model, explain::options());
         for (row, predicted) in predicted.iter_mut().enumerate() {
             let texts = (table.texts[row].as_str(), table.pairs.get(row).map(String::as_str));
             let class = class.or_else(|| largest(of_row(row)));

@@ -17,6 +17,7 @@
 //! - `lora.rs`: low-rank adapters
 //! - `hub.rs`: models and data by name, from a hub on loopback
 //! - `predict.rs`: `predict` and `eval`
+//! - `quantize.rs`: int8 models, and precisions that do not fit
 //! - `bulk.rs`: `predict` from files to files, killed and gone on with too
 //! - `compare.rs`: `compare`, `eval` of files of predictions, whether a training helped
 //! - `calibrate.rs`: `calibrate`, what `eval` and `predict` make of probabilities, baselines
@@ -52,6 +53,7 @@ mod hub_server;
 mod interrupt;
 mod lora;
 mod predict;
+mod quantize;
 mod recipes;
 mod report;
 mod reproducible;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Metrics, Predictions, ProbabilityMetrics};
 use crate::data::{Answers, Examples};
-use crate::engine::Engine;
+use crate::engine::Predict;
 use crate::model::ProblemType;
 use crate::predict::{probabilities, text_logits};
 use crate::train::Observer;
@@ -27,7 +27,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// [`Error::Interrupted`] when the observer asks to stop.
-pub fn evaluate(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn Observer) -> Result<Evaluation> {
+pub fn evaluate(engine: &mut dyn Predict, examples: &Examples, observer: &mut dyn Observer) -> Result<Evaluation> {
     Ok(evaluate_with(engine, examples, observer)?.0)
 }
 
@@ -36,7 +36,7 @@ pub fn evaluate(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn
 /// # Errors
 /// As [`evaluate`].
 pub fn evaluate_with(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Predict,
     examples: &Examples,
     observer: &mut dyn Observer,
 ) -> Result<(Evaluation, Predictions)> {
@@ -50,7 +50,7 @@ pub fn evaluate_with(
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn predict(engine: &mut dyn Engine, examples: &Examples, observer: &mut dyn Observer) -> Result<Predictions> {
+pub fn predict(engine: &mut dyn Predict, examples: &Examples, observer: &mut dyn Observer) -> Result<Predictions> {
     let problem = engine.config().problem_type;
     let mut predictions = Predictions::none(problem);
     text_logits(engine, &examples.texts()?, examples.tokenizer().combine(), |rows| {

@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 use safetensors::tensor::{SafeTensors, TensorView};
 use safetensors::{Dtype, SafeTensorError};
 
 use crate::model::{ModelFiles, torch_file};
 use crate::{Error, Result};
+
+/// Numbers that a thread reads at once.
+const PART: usize = 1 << 16;
 
 /// All tensors by name; their numbers stay in the files.
 #[derive(Debug)]
@@ -135,10 +139,11 @@ impl Stored<'_> {
         }
     }
 
-    fn fill<const N: usize>(&self, out: &mut [f32], number: impl Fn([u8; N]) -> f32) {
+    fn fill<const N: usize>(&self, out: &mut [f32], number: impl Fn([u8; N]) -> f32 + Sync) {
         let (numbers, _) = self.data.as_chunks::<N>();
         let Some(strides) = &self.strides else {
-            out.iter_mut().zip(numbers).for_each(|(x, bytes)| *x = number(*bytes));
+            let parts = out.par_chunks_mut(PART).zip(numbers.par_chunks(PART));
+            parts.for_each(|(out, numbers)| out.iter_mut().zip(numbers).for_each(|(x, bytes)| *x = number(*bytes)));
             return;
         };
         for (i, x) in out.iter_mut().enumerate() {

@@ -97,6 +97,23 @@ impl Config {
         Ok(Self { raw, ..config })
     }
 
+    /// Whether the weights beside it are those of `distune quantize`.
+    pub fn is_quantized(&self) -> bool {
+        self.raw.get("quantization_config").and_then(|quantization| quantization.get("quant_method"))
+            == Some(&json!("distune"))
+    }
+
+    /// The `config.json` to save beside weights of int8. Transformers, which does not know the method, says so.
+    pub fn quantized_to_json(&self) -> Result<String, serde_json::Error> {
+        let mut raw: Map<String, Value> = serde_json::from_str(&self.to_json())?;
+        let quantization = json!({
+            "quant_method": "distune", "bits": 8, "weights": "int8, symmetric, a scale for each output",
+            "activations": "uint8, a scale for each row, rounded when the model runs",
+        });
+        raw.insert("quantization_config".into(), quantization);
+        Ok(format!("{:#}\n", Value::Object(raw)))
+    }
+
     /// The token that fills up batches elsewhere, and stands for no word: `pad_token_id`.
     pub fn pad_token_id(&self) -> u32 {
         let id = self.raw.get("pad_token_id").and_then(Value::as_u64).unwrap_or(0);

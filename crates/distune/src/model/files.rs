@@ -118,6 +118,23 @@ impl ModelFiles {
         }
     }
 
+    /// Lets go of the memory of a part of the checkpoint that has been read; read again, it comes from the file again.
+    #[allow(unsafe_code)]
+    pub(crate) fn release(&self, part: &[u8]) {
+        #[cfg(unix)]
+        for (_, bytes) in &self.weights {
+            if let Bytes::Mapped(map) = bytes
+                && map.as_ptr_range().contains(&part.as_ptr())
+            {
+                let offset = part.as_ptr() as usize - map.as_ptr() as usize;
+                // SAFETY: the mapping is of a file and only read, so its pages can always be had again. A failure changes nothing.
+                let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, part.len()) };
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = part;
+    }
+
     /// Unmaps the checkpoint, once it has been loaded: its pages would count as memory of this process.
     pub fn forget_weights(&mut self) {
         self.weights.clear();

@@ -3,7 +3,7 @@
 //! Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
 
 use distune_kernels as k;
-use distune_kernels::{Heads, Products, Real, Site, Weight};
+use distune_kernels::{Heads, Products, Real, Site, Weight, Words};
 
 use crate::model::activations::{Activations, BlockActivations, Buffer, Pass};
 use crate::model::lora::Layer;
@@ -46,7 +46,7 @@ fn blocks<T: Real>(a: &mut Activations<T>, weights: &mut Weights<T>, pass: Pass<
 }
 
 /// `a.output [T, D] = dropout(layer_norm(word + position))`
-fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T]>, pass: Pass<T>) {
+fn embeddings<T: Real>(a: &mut Activations<T>, w: Embeddings<&[T], Words<T>>, pass: Pass<T>) {
     let Pass { config, batch, .. } = pass;
     let (tokens, d) = (batch.tokens(), config.dim);
     let sum = a.embeddings_normalized.sized(tokens * d);
@@ -99,12 +99,19 @@ fn block<T: Real>(
 
     // feed-forward network
     let lin1 = a.gelu_slope.sized(rows * f);
-    k::linear(p, lin1, &a.hidden, w.lin1.weight, w.lin1.bias.values());
-    w.adapters.forward(Layer::Lin1, lin1, &a.hidden, &mut a.projections);
-    k::gelu(a.activated.sized(rows * f), lin1);
+    let activated = if let Weight::Packed(weights) = w.lin1.weight {
+        // no backward pass wants the slope
+        k::linear_gelu(p, lin1, &a.hidden, weights, w.lin1.bias.values());
+        &*lin1
+    } else {
+        k::linear(p, lin1, &a.hidden, w.lin1.weight, w.lin1.bias.values());
+        w.adapters.forward(Layer::Lin1, lin1, &a.hidden, &mut a.projections);
+        k::gelu(a.activated.sized(rows * f), lin1);
+        &a.activated
+    };
     let sum = a.output_normalized.sized(rows * d);
-    k::linear(p, sum, &a.activated, w.lin2.weight, w.lin2.bias.values());
-    w.adapters.forward(Layer::Lin2, sum, &a.activated, &mut a.projections);
+    k::linear(p, sum, activated, w.lin2.weight, w.lin2.bias.values());
+    w.adapters.forward(Layer::Lin2, sum, activated, &mut a.projections);
     let first_row = if last { batch.sequences_before } else { batch.tokens_before };
     pass.dropout(i + 1, Site::FeedForward, first_row).apply(sum, d);
     let (output, rstd) = (output.sized(rows * d), a.output_rstd.sized(rows));

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use safetensors::Dtype;
 
 use crate::data::LabelMap;
 use crate::model::checkpoint::{Checkpoint, Stored};
 use crate::model::names::candidates;
+use crate::model::packed::{InferencePrecision, Packed, Values};
+use crate::model::quantized;
 use crate::model::weights::{Group, Parameters, Table, Tensor};
 use crate::model::{Architecture, Config, Model, ModelFiles};
 use crate::{Error, Result};
@@ -24,13 +27,53 @@ impl Model {
         Self::read(files, Self::classifier(files)?, Group::Head)
     }
 
+    /// Loads a classifier as [`Self::load`], its weights arranged for inference.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_packed(files: &ModelFiles, precision: InferencePrecision) -> Result<(Config, Packed<f32>)> {
+        let config = Self::classifier(files)?;
+        let checkpoint = Checkpoint::open(files)?;
+        let table = Arc::new(Table::new(&config));
+        if precision == InferencePrecision::Int8 {
+            quantized::check_width(&files.path, &config)?;
+        }
+        if config.is_quantized() {
+            let tensors = quantized::tensors(&checkpoint, &table)?;
+            let weights = Packed::new(&table, precision, |part| {
+                let values = quantized::read(&tensors[part[0].index..][..part.len()]);
+                part.iter().for_each(|tensor| files.release(tensors[tensor.index].stored.data));
+                values
+            })?;
+            return Ok((config, weights));
+        }
+        let tensors = tensors(&checkpoint, &config, &table, Group::Head)?;
+        let weights = Packed::new(&table, precision, |part| {
+            let mut values = vec![0.0; part.iter().map(|tensor| tensor.range.len()).sum()];
+            let mut rest = &mut values[..];
+            for tensor in part {
+                let (_, stored, name) = &tensors[tensor.index];
+                let (out, tail) = std::mem::take(&mut rest).split_at_mut(tensor.range.len());
+                rest = tail;
+                read(out, stored, name)?;
+                files.release(stored.data);
+            }
+            Ok(Values::F32(values))
+        })?;
+        Ok((config, weights))
+    }
+
     /// Checks all that [`Self::load`] checks but the numbers, which are not read.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn check(files: &ModelFiles) -> Result<()> {
         let config = Self::classifier(files)?;
-        tensors(&Checkpoint::open(files)?, &config, &Table::new(&config), Group::Head).map(drop)
+        let (checkpoint, table) = (Checkpoint::open(files)?, Table::new(&config));
+        if config.is_quantized() {
+            return quantized::tensors(&checkpoint, &table).map(drop);
+        }
+        tensors(&checkpoint, &config, &table, Group::Head).map(drop)
     }
 
     /// The config of a classifier as it was trained.
@@ -122,6 +165,11 @@ impl Model {
 
     /// Reads the groups up to and including `last`.
     fn read(files: &ModelFiles, mut config: Config, last: Group) -> Result<Self> {
+        if config.is_quantized() {
+            let problem =
+                "an int8 model, as distune quantize writes it: it predicts, and has no f32 weights for anything else";
+            return Err(Error::file(&files.path, problem, "Use the model that it was made of"));
+        }
         let checkpoint = Checkpoint::open(files)?;
         let table = Arc::new(Table::new(&config));
         let tensors = tensors(&checkpoint, &config, &table, last)?;
@@ -204,9 +252,9 @@ fn find<'a, 'b>(
 }
 
 /// Reads a tensor's numbers, which must be finite.
-fn read(out: &mut [f32], stored: &Stored, name: &str) -> Result<()> {
+pub(super) fn read(out: &mut [f32], stored: &Stored, name: &str) -> Result<()> {
     stored.read(out);
-    match out.iter().position(|x| !x.is_finite()) {
+    match out.par_iter().with_min_len(1 << 16).position_first(|x| !x.is_finite()) {
         None => Ok(()),
         Some(at) => {
             let found = format!("{} at element {at}", out[at]);

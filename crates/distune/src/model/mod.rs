@@ -11,7 +11,9 @@ pub mod kept;
 mod load;
 pub mod lora;
 mod names;
+pub mod packed;
 mod pickle;
+mod quantized;
 mod save;
 pub mod thawed;
 mod torch_file;
@@ -21,6 +23,7 @@ pub use architecture::Architecture;
 pub use checkpoint::CheckpointSummary;
 pub use config::{Config, ProblemType};
 pub use files::{Embedded, ModelFiles};
+pub use quantized::save_quantized;
 pub(crate) use save::PART;
 pub use save::{save, save_encoder, write};
 

@@ -41,14 +41,30 @@ fn save_parts(
     if model.weights.table().lora().is_some() {
         return save_parts(directory, &model.merged(), last, config, tokenizer);
     }
+    let tensors = model.weights.table().tensors().iter().filter(|tensor| tensor.group <= last);
+    let stored = tensors.map(|tensor| {
+        // safetensors are little-endian; so is every machine that this has been run on
+        let bytes = bytemuck::cast_slice(model.weights.tensor(tensor));
+        (tensor.name.clone(), Dtype::F32, tensor.shape.clone(), bytes)
+    });
+    save_tensors(directory, stored.collect(), config, tokenizer)
+}
+
+/// A tensor to write: name, dtype, shape, bytes.
+pub(super) type Saved<'a> = (String, Dtype, Vec<usize>, &'a [u8]);
+
+/// Writes `model.safetensors`, `config.json` and the tokenizer's files.
+pub(super) fn save_tensors(
+    directory: &Path,
+    tensors: Vec<Saved>,
+    config: &str,
+    tokenizer: &[(String, Vec<u8>)],
+) -> Result<()> {
     let path = directory.join("model.safetensors");
     let failed = |e: &dyn std::fmt::Display| Error::file(&path, format!("cannot write: {e}"), "Check the free space");
     let mut views = Vec::new();
-    for tensor in model.weights.table().tensors().iter().filter(|tensor| tensor.group <= last) {
-        // safetensors are little-endian; so is every machine that this has been run on
-        let bytes = bytemuck::cast_slice(model.weights.tensor(tensor));
-        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(|e| failed(&e))?;
-        views.push((tensor.name.as_str(), view));
+    for (name, dtype, shape, bytes) in tensors {
+        views.push((name, TensorView::new(dtype, shape, bytes).map_err(|e| failed(&e))?));
     }
     // Transformers refuses a file without this key
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);

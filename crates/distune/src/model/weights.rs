@@ -7,12 +7,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use distune_kernels::{OptimizerStep, Update, Weight};
+use distune_kernels::{OptimizerStep, Real, Update, Weight, Words};
 use rayon::iter::{ParallelIterator, repeat_n};
 
 use crate::model::Config;
 use crate::model::kept::Kept;
 use crate::model::lora::{Adapters, Layer, Lora};
+use crate::model::packed::Packed;
 use crate::model::thawed::{Stage, Thawed};
 
 /// A part of the model that is frozen or thawed as one.
@@ -321,9 +322,11 @@ fn elements(ranges: &mut &[Range<usize>], tensors: usize) -> usize {
 
 /// The weights that a forward pass reads.
 #[derive(Debug)]
-pub enum Weights<'a, T> {
+pub enum Weights<'a, T: Real> {
     /// As they are.
     Ready(&'a Parameters<T>),
+    /// Arranged for inference.
+    Packed(&'a Packed<T>),
     /// Those of linear layers still wait for a step of the optimizer, which is made when they are read; for a pass that visits
     /// everything that trains.
     Waiting(Waiting<'a, T>),
@@ -395,17 +398,20 @@ impl Rates {
     }
 }
 
-impl<T: Copy + Default> Weights<'_, T> {
+impl<T: Real> Weights<'_, T> {
     fn values(&self) -> &Parameters<T> {
         match self {
             Self::Ready(weights) => weights,
+            Self::Packed(packed) => packed.others(),
             Self::Waiting(waiting) => waiting.weights,
         }
     }
 
     /// The embeddings' tensors, which never wait.
-    pub fn embeddings(&self) -> Embeddings<&[T]> {
-        self.values().embeddings()
+    pub fn embeddings(&self) -> Embeddings<&[T], Words<'_, T>> {
+        let Embeddings { words, positions, norm } = self.values().embeddings();
+        let words = if let Self::Packed(packed) = self { packed.words() } else { Words::Full(words) };
+        Embeddings { words, positions, norm }
     }
 
     /// A block's tensors.
@@ -424,6 +430,15 @@ impl<T: Copy + Default> Weights<'_, T> {
             Self::Ready(weights) => {
                 let mut w = weights.taker(group);
                 Box::new(move |tensors| Weight::Ready(w(tensors)))
+            }
+            Self::Packed(packed) => {
+                let mut linear = packed.linear_from(group).iter();
+                let mut others = packed.others().taker(group);
+                Box::new(move |tensors| match others(tensors) {
+                    // what has no values here is weights of a linear layer
+                    [] => linear.next().map_or(Weight::Ready(&[]), Weight::Packed),
+                    other => Weight::Ready(other),
+                })
             }
             Self::Waiting(waiting) => {
                 let mut rest = waiting.gradients.table.tensors_from(group);
@@ -470,9 +485,9 @@ pub struct Norm<S> {
 
 /// The tensors of [`Group::Embeddings`].
 #[derive(Debug)]
-pub struct Embeddings<S> {
+pub struct Embeddings<S, W = S> {
     /// `[V, D]`
-    pub words: S,
+    pub words: W,
     /// `[P, D]`
     pub positions: S,
     /// `[D]`

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::output::{Output, Predicted, State, checksum};
 use super::pipeline::{Block, pipeline};
 use crate::data::{Chunk, Chunking, Columns, Input, Table, read_chunks};
-use crate::model::{Model, ModelFiles};
+use crate::model::ModelFiles;
 use crate::tokenize::{Encoded, Tokenizer};
 use crate::{Error, Result};
 
@@ -83,11 +83,12 @@ pub fn bulk(
 }
 
 /// A checksum of a model: its weights, its `config.json` and its tokenizer.
-pub fn fingerprint(model: &Model, files: &ModelFiles) -> String {
-    let weights =
-        model.weights.table().tensors().iter().map(|tensor| bytemuck::cast_slice(model.weights.tensor(tensor)));
+pub fn fingerprint(files: &ModelFiles) -> String {
+    let weights = files.weight_files().map(|(_, bytes)| bytes);
     let tokenizer = files.tokenizer.iter().map(|(_, bytes)| bytes.as_slice());
-    format!("{:032x}", crate::train::checksum(weights.chain(tokenizer).chain([files.config.as_slice()])))
+    let checksum = crate::train::checksum(weights.chain(tokenizer).chain([files.config.as_slice()]));
+    files.weight_files().for_each(|(_, bytes)| files.release(bytes));
+    format!("{checksum:032x}")
 }
 
 fn other_rows(inputs: &[Input], done: &State) -> Error {

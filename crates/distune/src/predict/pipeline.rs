@@ -6,7 +6,7 @@ use std::thread::ScopedJoinHandle;
 
 use super::sorted_logits;
 use crate::data::check_text;
-use crate::engine::Engine;
+use crate::engine::Predict;
 use crate::tokenize::{Encoded, Tokenizer};
 use crate::{Error, Result};
 
@@ -132,7 +132,7 @@ pub struct RowLogits {
 /// The first one of `rows` or `take`, after all blocks of rows before it have been taken; rows with and without second texts; a token that
 /// the model has not got.
 pub fn predict_rows(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Predict,
     tokenizer: &Tokenizer,
     rows: impl Iterator<Item = Result<Row>> + Send,
     mut take: impl FnMut(Row, RowLogits) -> Result<()> + Send,

@@ -1,7 +1,7 @@
 //! Logits of many texts at once, computed by their lengths. Called by bulk prediction and by whoever has texts in any order.
 
 use super::logits;
-use crate::engine::Engine;
+use crate::engine::Predict;
 use crate::tokenize::{Combine, Encoded};
 
 /// The logits of texts, `[N, C]` in their order. They are computed in the order of their lengths, so that those of a batch are about as long;
@@ -10,7 +10,7 @@ use crate::tokenize::{Combine, Encoded};
 /// # Errors
 /// The first one that `go_on` returns.
 pub fn sorted_logits<E>(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Predict,
     texts: &[Encoded],
     combine: Combine,
     mut go_on: impl FnMut(usize, usize) -> Result<(), E>,

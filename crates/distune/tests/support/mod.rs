@@ -7,10 +7,11 @@ pub mod training;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use distune::data::Batch;
+use distune::data::{Batch, Columns, Dataset, Examples, LabelMap, Labels, read_file};
 use distune::model::activations::{DropoutRates, StepDropout};
 use distune::model::weights::{Group, Parameters, Table};
 use distune::model::{Config, Model, ModelFiles};
+use distune::tokenize::Tokenizer;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -107,4 +108,30 @@ pub fn largest_difference(got: &[f32], want: &[f32]) -> f64 {
 pub fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f64) {
     let difference = largest_difference(got, want);
     assert!(difference <= tolerance, "{what}: differs by {difference:e}, more than {tolerance:e}");
+}
+
+/// The bundled encoder with the fixtures' head.
+pub fn encoder_with_head() -> Model {
+    let labels = vec!["0".to_owned(), "1".to_owned()];
+    let mut model = Model::load_with_new_head(&bundled(), &LabelMap::from_names(labels), 0).unwrap();
+    let head = tensors(&fixture("encoder/head.safetensors"));
+    let table = model.weights.table().clone();
+    for tensor in table.tensors().iter().filter(|t| t.group == Group::Head) {
+        model.weights.tensor_mut(tensor).copy_from_slice(&head[&tensor.name]);
+    }
+    model
+}
+
+pub fn review_sequences(split: &str, rows: usize, config: &Config) -> (Vec<Vec<u32>>, Vec<u32>) {
+    let path = asset(&format!("reviews/{split}.tsv"));
+    let mut table = read_file(&path, &Columns::default(), Labels::Required).unwrap();
+    table.texts.truncate(rows);
+    table.labels.truncate(rows);
+    table.lines.truncate(rows);
+    let map = LabelMap::of_model(config);
+    let json = std::fs::read(asset("encoder/tokenizer.json")).unwrap();
+    let tokenizer = Tokenizer::from_bytes("tokenizer.json".as_ref(), &json, 128).unwrap();
+    let examples = Examples::new(Dataset::new(table, &map).unwrap(), &tokenizer, config);
+    let sequences = (0..examples.len()).map(|row| examples.sequence(row).unwrap().to_vec()).collect();
+    (sequences, (0..examples.len()).map(|row| examples.answers().row(row)[0]).collect())
 }

@@ -69,6 +69,11 @@ impl Upcoming {
         Self { arrays, count: 1, stride: stride as usize, rows: matrix.shape()[0] }
     }
 
+    /// A panel of 48 columns that is arranged already.
+    pub(super) fn panel(words: &[[u32; Panel::COLUMNS]]) -> Self {
+        Self { arrays: [words.as_ptr().cast(); 5], count: 1, stride: Panel::COLUMNS, rows: words.len() }
+    }
+
     /// The 48 rows of `k` numbers that a step of the optimizer changes, and all that it reads for them.
     pub(super) fn update(update: &Update<f32>, k: usize) -> Self {
         let Update { w, m, v, average, g, .. } = update;

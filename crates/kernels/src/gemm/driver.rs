@@ -96,6 +96,44 @@ pub(super) fn multiply_with(
     });
 }
 
+/// A right operand `[K, N]` that is arranged once and multiplied with many times.
+#[derive(Clone, Debug)]
+pub(crate) struct Arranged {
+    right: Right,
+    precision: Precision,
+    shape: [usize; 2],
+}
+
+impl Arranged {
+    pub(crate) fn new(matrix: Matrix, precision: Precision) -> Self {
+        let (mut right, kernel) = (Right::default(), Kernel::best(precision));
+        right.arrange(isa(), matrix, precision, words(kernel, matrix.shape()[0]));
+        Self { right, precision, shape: matrix.shape() }
+    }
+
+    /// Size of the words.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.right.words())
+    }
+}
+
+/// As [`multiply`], with a right operand that is arranged already.
+pub(crate) fn multiply_arranged(buffers: &mut Buffers, c: &mut [f32], a: Matrix, b: &Arranged, epilogue: Epilogue) {
+    let kernel = Kernel::best(b.precision);
+    let product = Product::new(kernel, isa(), &mut buffers.left, [c, &mut []], a, b.shape, epilogue);
+    let (panels, words) = (product.panels(), product.words());
+    let blocks = blocks([product.shape[0], product.shape[1]], TASKS_PER_THREAD);
+    let columns = |task: usize| &b.right.words()[task % panels * words..][..words];
+    let tasks = blocks * panels;
+    each_with_next(0..tasks, tasks.div_ceil(product.least_tasks(tasks)), |task, next| {
+        let block = task / panels;
+        let row_tiles = block * product.row_tiles() / blocks..(block + 1) * product.row_tiles() / blocks;
+        let upcoming = next.map_or(Upcoming::NOTHING, |&next| Upcoming::panel(columns(next)));
+        // SAFETY: no other task has these row tiles of this panel.
+        unsafe { product.panel(row_tiles, task % panels, Columns::Arranged(columns(task)), &upcoming) };
+    });
+}
+
 /// Where the 48 columns of a panel come from.
 #[derive(Clone, Copy)]
 enum Columns<'a> {
@@ -150,6 +188,11 @@ fn blocks([m, n]: [usize; 2], tasks: usize) -> usize {
     wanted.min(m / BLOCK_ROWS).max(1)
 }
 
+/// Words along K of `depth` values, with the zeros that the kernel wants behind them.
+fn words(kernel: Kernel, depth: usize) -> usize {
+    depth.div_ceil(kernel.precision().per_word()).next_multiple_of(kernel.granularity())
+}
+
 /// A multiplication, several tasks of which write the output at once.
 struct Product<'a> {
     kernel: Kernel,
@@ -201,7 +244,7 @@ impl<'a> Product<'a> {
 
     /// Words along K, with the zeros that the kernel wants behind them.
     fn words(&self) -> usize {
-        self.shape[2].div_ceil(self.kernel.precision().per_word()).next_multiple_of(self.kernel.granularity())
+        words(self.kernel, self.shape[2])
     }
 
     /// How many of the tasks are worth a thread together.

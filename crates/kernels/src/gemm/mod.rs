@@ -23,6 +23,7 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16;
 mod driver;
+mod int8;
 mod kernel;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -35,8 +36,10 @@ mod portable;
 mod tests;
 mod tile;
 
+pub(crate) use driver::{Arranged, multiply_and_sum, multiply_arranged, multiply_updating};
 pub use driver::{Buffers, multiply};
-pub(crate) use driver::{multiply_and_sum, multiply_updating};
+pub use int8::{Activation, Quantized, int8_instructions};
+pub(crate) use int8::{Int8Panels, Rows, multiply_int8};
 pub(crate) use kernel::small;
 pub use pack::Matrix;
 pub(crate) use pack::transpose_small;

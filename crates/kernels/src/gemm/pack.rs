@@ -71,13 +71,19 @@ impl<'a, T> Matrix<'a, T> {
 pub(super) struct Line(Words);
 
 /// Makes room for `words` words, a multiple of a line. What was there stays.
-fn room(lines: &mut Vec<Line>, words: usize) -> &mut [Words] {
+pub(super) fn room(lines: &mut Vec<Line>, words: usize) -> &mut [Words] {
     let needed = words / SQUARE;
     if lines.len() < needed {
         lines.resize(needed, Line([0; SQUARE]));
     }
     // SAFETY: a line is nothing but its words, and `lines` is initialized and borrowed mutably.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), needed) }
+}
+
+/// The words of these lines.
+pub(super) fn words(lines: &[Line]) -> &[u32] {
+    // SAFETY: a line is nothing but its words, and `lines` is initialized.
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * SQUARE) }
 }
 
 /// How an instruction set rounds and transposes.
@@ -407,6 +413,11 @@ unsafe fn word_across<R: Rounding, const PER_WORD: usize>(values: [&[f32]; PER_W
 pub(super) struct Right(Vec<Line>);
 
 impl Right {
+    /// What [`Self::arrange`] left.
+    pub(super) fn words(&self) -> &[[u32; Panel::COLUMNS]] {
+        words(&self.0).as_chunks().0
+    }
+
     /// Arranges `words` words along K of the matrix, on all threads; returns the words of panel after panel.
     pub(super) fn arrange(
         &mut self,

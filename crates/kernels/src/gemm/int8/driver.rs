@@ -1,0 +1,148 @@
+//! The loops around the innermost one.
+
+use std::ops::Range;
+
+use super::super::{Matrix, pack::Panel};
+use super::kernel::{Kernel, MOST_ROWS};
+use super::tile::{Sums, Tile};
+use super::{Int8Panels, Rows};
+use crate::Real;
+use crate::isa::vectorize;
+use crate::parallel::{Strided, each_with_next};
+
+/// Bytes of the left operand that stay in a core's cache while all panels go by: each block reads all weights anew.
+const BLOCK_BYTES: usize = 1 << 20;
+/// Tasks that each thread should get, where there are rows enough for blocks of this many.
+const TASKS_PER_THREAD: usize = 8;
+const LEAST_ROWS: usize = 64;
+/// Multiplications below which a task is not worth a thread of its own.
+const SMALL: usize = 1 << 18;
+
+/// What becomes of a product with packed weights after the bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// It is the output.
+    Nothing,
+    /// Its GELU is.
+    Gelu,
+}
+
+/// `c [M, N] = activation(a [M, K] · wᵀ + bias)`
+pub(crate) fn multiply_int8(
+    rows: &mut Rows,
+    c: &mut [f32],
+    a: Matrix,
+    w: &Int8Panels,
+    bias: &[f32],
+    activation: Activation,
+) {
+    multiply_with(Kernel::best(), rows, c, a, w, (bias, activation));
+}
+
+/// [`multiply_int8`] with a given kernel.
+pub(super) fn multiply_with(
+    kernel: Kernel,
+    rows: &mut Rows,
+    c: &mut [f32],
+    a: Matrix,
+    w: &Int8Panels,
+    (bias, activation): (&[f32], Activation),
+) {
+    let ([m, k], [n, inputs]) = (a.shape(), w.shape);
+    assert!(kernel.available(), "{kernel:?} is not available");
+    assert!(k == inputs && bias.len() == n && !a.is_transposed(), "[{m}, {k}] x [{inputs}, {n}]");
+    assert_eq!(Some(c.len()), m.checked_mul(n), "output of [{m}, {k}] x [{k}, {n}]");
+    rows.round(a.strides().0, k);
+    let product = Product { kernel, rows, w, bias, activation, out: Strided::new(c, n) };
+    let (panels, tiles) = (w.panels(), m.div_ceil(MOST_ROWS));
+    let blocks = blocks([m, k], panels);
+    let first_row = |block: usize| m.min(block * tiles / blocks * MOST_ROWS);
+    let tasks = blocks * panels;
+    let least = SMALL.div_ceil((m * n * k / tasks.max(1)).max(1));
+    each_with_next(0..tasks, tasks.div_ceil(least), |task, next| {
+        let block = task / panels;
+        let next = next.map_or(&[][..], |&next| w.panel(next % panels));
+        // SAFETY: no other task has these rows of this panel.
+        unsafe { product.panel(first_row(block)..first_row(block + 1), task % panels, next) };
+    });
+}
+
+/// Into how many blocks the rows of a left operand `[M, K]` are cut. The bits do not depend on it.
+fn blocks([m, k]: [usize; 2], panels: usize) -> usize {
+    let wanted = (TASKS_PER_THREAD * rayon::current_num_threads()).div_ceil(panels.max(1));
+    wanted.min(m / LEAST_ROWS).max((m * k).div_ceil(BLOCK_BYTES)).max(1)
+}
+
+struct Product<'a> {
+    kernel: Kernel,
+    rows: &'a Rows,
+    w: &'a Int8Panels,
+    bias: &'a [f32],
+    activation: Activation,
+    out: Strided<'a, f32>,
+}
+
+impl Product<'_> {
+    /// Computes these rows of a panel of 48 columns, while `next` comes into the cache.
+    ///
+    /// # Safety
+    ///
+    /// They exist, and nobody else has them.
+    unsafe fn panel(&self, rows: Range<usize>, panel: usize, next: &[[u32; Panel::COLUMNS]]) {
+        let (height, right) = (self.kernel.rows(), self.w.panel(panel));
+        let tiles = rows.len().div_ceil(height);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the kernel is available by the assertion in `multiply_with`.
+        let _prepared = unsafe { self.kernel.prepared() };
+        let mut sums: Sums = [[0; Panel::COLUMNS]; MOST_ROWS];
+        for tile in 0..tiles {
+            let first = rows.start + tile * height;
+            let count = height.min(rows.end - first);
+            let next = &next[tile * next.len() / tiles..(tile + 1) * next.len() / tiles];
+            let (left, stride) = (self.rows.row(first), self.rows.stride());
+            // SAFETY: the kernel is available by the assertion in `multiply_with`, and these rows have been rounded.
+            unsafe { self.kernel.run(&Tile { left, stride, rows: count, right, next }, &mut sums) };
+            // SAFETY: passed on.
+            unsafe { self.write(first, panel * Panel::COLUMNS, &mut sums[..count]) };
+        }
+    }
+
+    /// Scales sums, adds the bias, activates, and writes them at (row, column).
+    ///
+    /// # Safety
+    ///
+    /// These rows and columns exist, and nobody else has them.
+    unsafe fn write(&self, first: usize, column: usize, sums: &mut [[i32; Panel::COLUMNS]]) {
+        let (n, offset) = (self.bias.len(), self.kernel.offset());
+        let columns = Panel::COLUMNS.min(n - column);
+        let mut bias = [0.0; Panel::COLUMNS];
+        bias[..columns].copy_from_slice(&self.bias[column..column + columns]);
+        let part = |start| (&self.w.scales[start..], &self.w.sums[start..]);
+        let (scales, totals) = part(column);
+        let (Some(scales), Some(totals)) =
+            (scales.first_chunk::<{ Panel::COLUMNS }>(), totals.first_chunk::<{ Panel::COLUMNS }>())
+        else {
+            return;
+        };
+        vectorize(
+            #[inline(always)]
+            || {
+                for (row, sums) in sums.iter().enumerate() {
+                    let of_row = self.rows.scales()[first + row];
+                    let (zero, scale) = (of_row.zero - offset, of_row.scale);
+                    let mut out = [0.0; Panel::COLUMNS];
+                    for c in 0..Panel::COLUMNS {
+                        out[c] = (sums[c] - zero * totals[c]) as f32 * (scale * scales[c]) + bias[c];
+                    }
+                    if self.activation == Activation::Gelu {
+                        for out in &mut out {
+                            *out *= out.normal().0;
+                        }
+                    }
+                    // SAFETY: passed on.
+                    unsafe { self.out.write(first + row, column, &out[..columns]) };
+                }
+            },
+        );
+    }
+}

@@ -14,6 +14,7 @@ mod decide;
 mod errors;
 mod eval;
 mod explain;
+mod export;
 mod hub;
 mod info;
 mod judge;
@@ -23,6 +24,7 @@ mod output;
 mod predict;
 mod progress;
 mod quantize;
+mod serve;
 mod sources;
 mod stop;
 mod sweep;
@@ -49,7 +51,7 @@ struct Cli {
 }
 
 /// Options of every subcommand.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct Common {
     /// Print no progress and no notes, only results
     #[arg(long, short, global = true)]
@@ -157,12 +159,14 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     Errors(errors::ErrorsArgs),
     Predict(predict::PredictArgs),
+    Serve(serve::ServeArgs),
     Quantize(quantize::QuantizeArgs),
     Bench(bench::BenchArgs),
     /// Check, convert, split and sample data
     #[command(subcommand)]
     Data(data::DataCommand),
     Convert(convert::ConvertArgs),
+    Export(export::ExportArgs),
     Info(info::InfoArgs),
 }
 
@@ -190,10 +194,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Calibrate(args) => calibrate::run(args, &cli.common),
         Command::Errors(args) => errors::run(args, &cli.common),
         Command::Predict(args) => predict::run(args, &cli.common),
+        Command::Serve(args) => serve::run(args, &cli.common),
         Command::Quantize(args) => quantize::run(args, &cli.common),
         Command::Bench(args) => bench::run(args, &cli.common),
         Command::Data(command) => data::run(command, &cli.common),
         Command::Convert(args) => convert::run(args, &cli.common),
+        Command::Export(args) => export::run(args, &cli.common),
         Command::Info(args) => info::run(args, &cli.common),
     }
 }

@@ -8,12 +8,13 @@ use distune::data::{
     Columns, Input, LabelMap, Labels, Splits, Table, note_table, read_as_one, read_file, read_split, read_splits,
     read_train, split_files,
 };
-use distune::engine::{Inference, InferencePrecision, Predict};
+use distune::engine::{Inference, InferencePrecision};
 use distune::hub::Repository;
 use distune::model::{Architecture, Config, ModelFiles};
 use distune::report::Source;
 use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
+use distune_server::Texts;
 
 use crate::Common;
 use crate::hub::{self, Kind};
@@ -247,11 +248,27 @@ impl Classifier {
     pub(crate) fn of(files: &ModelFiles, length: &LengthArgs, common: &Common) -> Result<Self> {
         let config = Config::from_json(&files.file("config.json"), &files.config)?;
         let precision = common.inference_precision(files, &config)?;
-        let engine = Inference::load(files, precision)?;
-        let tokenizer = length.tokenizer(files, engine.config())?;
+        // the tokenizer is read while the weights are
+        let (engine, tokenizer) = std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| length.tokenizer(files, &config));
+            (
+                Inference::load(files, precision),
+                tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        let (engine, tokenizer) = (engine?, tokenizer?);
         let column = |key| trained_with(files, key).and_then(|name| Some(name.as_str()?.to_owned()));
         let trained_on = column("text_column").map(|text| (text, column("pair_column")));
         Ok(Self { engine, precision, tokenizer, trained_on })
+    }
+
+    /// What it was trained on.
+    pub(crate) fn takes(&self) -> Texts {
+        match &self.trained_on {
+            None => Texts::Any,
+            Some((_, None)) => Texts::Single,
+            Some((_, Some(_))) => Texts::Pairs,
+        }
     }
 
     /// Checks that rows are single texts or pairs as those of its training were, and that pairs can be encoded.

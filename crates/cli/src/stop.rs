@@ -1,10 +1,12 @@
 //! Ctrl-C and SIGTERM: the first one asks the work to end cleanly, a second one quits at once.
 
 use std::io::{Write, stderr};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static WAITING: AtomicBool = AtomicBool::new(false);
+static ACTION: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
 /// Whether the user asked to stop.
 pub(crate) fn requested() -> bool {
@@ -15,6 +17,14 @@ pub(crate) fn requested() -> bool {
 /// ends it. Everything it has to say must have been written.
 pub(crate) fn waiting(waiting: bool) {
     WAITING.store(waiting, Ordering::SeqCst);
+}
+
+/// Lets the first request do something beside being remembered. Only the first call counts.
+pub(crate) fn then(action: impl Fn() + Send + Sync + 'static) {
+    let action = ACTION.get_or_init(|| Box::new(action));
+    if requested() {
+        action();
+    }
 }
 
 /// Installs the handler.
@@ -28,6 +38,9 @@ pub(crate) fn install() -> anyhow::Result<()> {
         }
         if again {
             std::process::exit(130);
+        }
+        if let Some(action) = ACTION.get() {
+            action();
         }
     })?;
     Ok(())

@@ -3,7 +3,7 @@
 //! The way of the data: [`data`] reads rows, [`tokenize`] makes token ids, [`data::Batch`] packs them, an
 //! [`engine::Engine`] computes logits and training steps, [`train`] runs the epochs, [`eval`] judges, [`calibration`] fits what
 //! probabilities are worth, [`baselines`] say whether a transformer is worth it, [`run`] writes
-//! the directory that Transformers loads, [`report`] its page, [`unfinished`] keeps it until then, [`predict`] uses it, [`analysis`] and
+//! the directory that Transformers loads, [`report`] its page, [`unfinished`] keeps it until then, [`predict`] uses it, [`export`] takes it elsewhere, [`analysis`] and
 //! [`attribution`] say where and why it errs. [`hub`] fetches models and data by name.
 
 pub mod analysis;
@@ -15,6 +15,7 @@ pub mod data;
 pub mod engine;
 mod error;
 pub mod eval;
+pub mod export;
 pub mod hub;
 mod inference;
 pub mod model;

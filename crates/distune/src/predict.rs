@@ -9,7 +9,7 @@ mod pipeline;
 mod sorted;
 mod text_rows;
 
-pub use bulk::{BulkProgress, bulk, fingerprint};
+pub use bulk::{BulkProgress, Work, bulk, fingerprint};
 pub use output::{Output, Predicted, Shape};
 pub use pipeline::{Block, Row, RowLogits, pipeline, predict_rows};
 pub use sorted::sorted_logits;

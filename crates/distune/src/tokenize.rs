@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use tokenizers::utils::truncation::truncate_encodings;
 use tokenizers::{Encoding, PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
 
 pub use windows::{Combine, Long, Windows};
@@ -81,10 +82,23 @@ pub struct Token {
     pub place: Range<usize>,
 }
 
+/// Which side of a text that is too long is cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cut {
+    /// Its beginning.
+    Left,
+    /// Its end.
+    #[default]
+    Right,
+    /// Nothing: the text stays longer than a model may take.
+    Nothing,
+}
+
 /// A tokenizer that cuts texts at a maximum length, or lays windows of that length over them, and never pads.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     path: PathBuf,
+    /// Neither cuts nor pads: it would keep all parts that it cuts off, and of two texts every pair of such parts.
     inner: Arc<tokenizers::Tokenizer>,
     max_length: usize,
     windows: Option<Windows>,
@@ -108,15 +122,8 @@ impl Tokenizer {
             return Err(Error::value("recipe", "max_length", expected, max_length));
         }
         inner.with_padding(None);
-        let truncation = TruncationParams {
-            direction: TruncationDirection::Right,
-            max_length,
-            strategy: TruncationStrategy::LongestFirst,
-            stride: 0,
-        };
-        inner
-            .with_truncation(Some(truncation))
-            .map_err(|error| Error::file(path, format!("cannot truncate at {max_length} tokens: {error}"), ""))?;
+        let uncut = inner.with_truncation(None).map(drop);
+        uncut.map_err(|error| Error::file(path, format!("cannot leave texts uncut: {error}"), ""))?;
         Ok(Self { path: path.to_owned(), inner: Arc::new(inner), max_length, windows: None })
     }
 
@@ -133,9 +140,6 @@ impl Tokenizer {
             return Err(Error::value("recipe", "window_overlap", expected, found));
         }
         self.windows = Some(Windows { overlap: overlap.unwrap_or(room / 4), combine });
-        let inner = Arc::make_mut(&mut self.inner);
-        let untruncated = inner.with_truncation(None).map(drop);
-        untruncated.map_err(|error| Error::file(&self.path, format!("cannot leave texts uncut: {error}"), ""))?;
         Ok(self)
     }
 
@@ -201,7 +205,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_one(&self, text: &str) -> Result<Encoded> {
-        self.encode_texts(text, None)
+        Ok(self.encode_cutting(text, None, Cut::Right)?.0)
     }
 
     /// Encodes a pair of texts.
@@ -209,24 +213,26 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_pair(&self, text: &str, second: &str) -> Result<Encoded> {
-        self.encode_texts(text, Some(second))
+        Ok(self.encode_cutting(text, Some(second), Cut::Right)?.0)
     }
 
-    /// Encodes one text, or a pair.
-    fn encode_texts(&self, text: &str, second: Option<&str>) -> Result<Encoded> {
-        let fast = |text: &str, special| self.encoded(self.inner.encode_fast(text, special));
-        if let Some(windows) = self.windows {
-            let texts = (fast(text, false)?, second.map(|second| fast(second, false)).transpose()?);
-            let InWindows { parts, truncated, .. } = self.in_windows(texts.0, texts.1, windows, false)?;
+    /// Encodes one text, or a pair of texts, cut on the side that is asked for, and counts the tokens that it has uncut. Windows, where the
+    /// tokenizer makes them, need no cut but that of the second text.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_cutting(&self, text: &str, second: Option<&str>, cut: Cut) -> Result<(Encoded, usize)> {
+        let fast = |text: &str| self.encoded(self.inner.encode_fast(text, false));
+        let (text, second) = (fast(text)?, second.map(fast).transpose()?);
+        let length = self.length(&text, second.as_ref());
+        if let Some(windows) = self.windows.filter(|_| cut != Cut::Nothing) {
+            let InWindows { parts, truncated, .. } = self.in_windows(text, second, windows, false)?;
             let mut ids = parts.iter().map(|part| part.get_ids().to_vec());
-            return Ok(Encoded { ids: ids.next().unwrap_or_default(), further: ids.collect(), truncated });
+            let encoded = Encoded { ids: ids.next().unwrap_or_default(), further: ids.collect(), truncated };
+            return Ok((encoded, length));
         }
-        let encoding = match second {
-            None => fast(text, true)?,
-            Some(second) => self.encoded(self.inner.encode_fast((text, second), true))?,
-        };
-        let truncated = !encoding.get_overflowing().is_empty();
-        Ok(Encoded { ids: encoding.get_ids().to_vec(), further: Vec::new(), truncated })
+        let (encoding, truncated) = self.cut(text, second, cut)?;
+        Ok((Encoded { ids: encoding.get_ids().to_vec(), further: Vec::new(), truncated }, length))
     }
 
     /// Encodes one text, or a pair of texts, and finds its tokens in it.
@@ -234,15 +240,23 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn trace(&self, text: &str, second: Option<&str>) -> Result<Traced> {
+        self.trace_cutting(text, second, Cut::Right)
+    }
+
+    /// As [`Self::trace`], cut as by [`Self::encode_cutting`].
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn trace_cutting(&self, text: &str, second: Option<&str>, cut: Cut) -> Result<Traced> {
         let texts = [Some(text), second].into_iter().flatten().map(str::to_owned).collect();
         let traced = |whole: &Encoding, windows, truncated| {
             let tokens = kinds(whole).into_iter().enumerate().map(|(i, text)| token(whole, i, text)).collect();
             Traced { texts, tokens, windows, combine: self.combine(), truncated }
         };
-        let encode = |text: &str, special| self.encoded(self.inner.encode_char_offsets(text, special));
-        if let Some(windows) = self.windows {
-            let texts = (encode(text, false)?, second.map(|second| encode(second, false)).transpose()?);
-            let InWindows { parts, step, whole, truncated } = self.in_windows(texts.0, texts.1, windows, true)?;
+        let encode = |text: &str| self.encoded(self.inner.encode_char_offsets(text, false));
+        let (text, second) = (encode(text)?, second.map(encode).transpose()?);
+        if let Some(windows) = self.windows.filter(|_| cut != Cut::Nothing) {
+            let InWindows { parts, step, whole, truncated } = self.in_windows(text, second, windows, true)?;
             let whole = whole.unwrap_or_default();
             let kinds = kinds(&whole);
             let windows = (0..).zip(&parts).map(|(window, part)| TracedWindow {
@@ -251,12 +265,41 @@ impl Tokenizer {
             });
             return Ok(traced(&whole, windows.collect(), truncated));
         }
-        let encoding = match second {
-            None => encode(text, true)?,
-            Some(second) => self.encoded(self.inner.encode_char_offsets((text, second), true))?,
-        };
+        let (encoding, truncated) = self.cut(text, second, cut)?;
         let window = TracedWindow { ids: encoding.get_ids().to_vec(), tokens: (0..encoding.len()).collect() };
-        Ok(traced(&encoding, vec![window], !encoding.get_overflowing().is_empty()))
+        Ok(traced(&encoding, vec![window], truncated))
+    }
+
+    /// The text that token ids stand for, with or without the special ones.
+    ///
+    /// # Errors
+    /// Ids that the tokenizer cannot put together.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.inner.decode(ids, skip_special).map_err(|error| {
+            Error::file(&self.path, format!("cannot decode token ids: {error}"), "Use ids of this model")
+        })
+    }
+
+    /// Tokens of texts that were encoded without special tokens, with those.
+    fn length(&self, text: &Encoding, second: Option<&Encoding>) -> usize {
+        text.len() + second.map_or(0, Encoding::len) + self.max_length - self.room(second.is_some())
+    }
+
+    /// Cuts texts that were encoded without special tokens, and puts these around them; whether something was cut off. Of a pair that is too
+    /// long, the longer text is cut first.
+    fn cut(&self, mut text: Encoding, mut second: Option<Encoding>, cut: Cut) -> Result<(Encoding, bool)> {
+        let truncated = cut != Cut::Nothing && self.length(&text, second.as_ref()) > self.max_length;
+        if truncated {
+            let params = TruncationParams {
+                direction: if cut == Cut::Left { TruncationDirection::Left } else { TruncationDirection::Right },
+                max_length: self.room(second.is_some()),
+                strategy: TruncationStrategy::LongestFirst,
+                stride: 0,
+            };
+            (text, second) = self.encoded(truncate_encodings(text, second, &params))?;
+            drop((text.take_overflowing(), second.as_mut().map(Encoding::take_overflowing)));
+        }
+        Ok((self.encoded(self.inner.post_process(text, second, true))?, truncated))
     }
 
     /// Lays windows over a text that was encoded without special tokens, as was the second one of a pair.
@@ -286,8 +329,8 @@ impl Tokenizer {
         Ok(InWindows { parts, step: room - overlap, whole, truncated })
     }
 
-    fn encoded(&self, encoding: tokenizers::Result<Encoding>) -> Result<Encoding> {
-        encoding.map_err(|error| {
+    fn encoded<T>(&self, encoded: tokenizers::Result<T>) -> Result<T> {
+        encoded.map_err(|error| {
             Error::file(&self.path, format!("cannot encode a text: {error}"), "Check that the file is complete")
         })
     }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use distune::tokenize::{Combine, Encoded, Tokenizer, Windows};
+use distune::tokenize::{Combine, Cut, Encoded, Tokenizer, Windows};
 use distune::vocabulary::tokenizer_json;
 use serde_json::{Value, json};
 
@@ -216,6 +216,24 @@ fn windows_know_their_tokens() {
         }
         assert_eq!(seen, vec![true; traced.tokens.len()]);
     }
+}
+
+/// Ids of `AutoTokenizer.from_pretrained("assets/encoder", truncation_side="left")` in Transformers 5.24.
+#[test]
+fn the_beginning_is_cut_where_asked() {
+    let tokenizer = load(8);
+    let pair = "three four five six seven eight";
+    let (encoded, length) = tokenizer.encode_cutting("one two", Some(pair), Cut::Left).unwrap();
+    assert_eq!((encoded.ids, length), (vec![101, 2028, 2048, 102, 2416, 2698, 2809, 102], 11));
+    let (encoded, length) = load(5).encode_cutting("one two three four", None, Cut::Left).unwrap();
+    assert_eq!((encoded.ids, encoded.truncated, length), (vec![101, 2048, 2093, 2176, 102], true, 6));
+    let whole = load(5).trace_cutting("one two three four", None, Cut::Nothing).unwrap();
+    assert_eq!((whole.tokens.len(), whole.truncated), (6, false));
+    let long = "one ".repeat(50_000);
+    let (encoded, length) = tokenizer.encode_cutting(&long, Some(&long), Cut::Right).unwrap();
+    assert_eq!((encoded.ids.len(), length), (8, 100_003), "of two long texts no pair of their parts is kept");
+    assert_eq!(tokenizer.decode(&[101, 2028, 2048, 102], true).unwrap(), "one two");
+    assert_eq!(tokenizer.decode(&[101, 2028], false).unwrap(), "[CLS] one");
 }
 
 #[test]

@@ -31,7 +31,12 @@ pub(crate) fn gelu_in_place<T: Real>(x: &mut [T]) {
     x.par_chunks_mut(ELEMENTS).for_each(|x| {
         vectorize(
             #[inline(always)]
-            || x.iter_mut().for_each(|x| *x = *x * x.normal().0),
+            || {
+                for x in x {
+                    let (cumulative, _) = x.normal();
+                    *x *= cumulative;
+                }
+            },
         );
     });
 }

@@ -127,7 +127,7 @@ impl BulkArgs {
         }
         let seconds = start.elapsed().as_secs_f64();
         let rate = (rows - before) as f64 / seconds;
-        Ok(match common.json {
+        match common.json {
             true => line(json!({
                 "output": target, "rows": rows, "rows_before": before, "rows_left_out": skipped,
                 "texts_truncated": lengths.truncated, "seconds": seconds, "rows_per_second": rate,
@@ -139,7 +139,8 @@ impl BulkArgs {
                 thousands(rows),
                 thousands(rate.round() as usize)
             ))?,
-        })
+        }
+        Ok(())
     }
 
     /// All that decides what is in the file.

@@ -19,10 +19,12 @@
 //! - `predict.rs`: `predict` and `eval`
 //! - `quantize.rs`: int8 models, and precisions that do not fit
 //! - `bulk.rs`: `predict` from files to files, killed and gone on with too
+//! - `serve.rs`: `serve`, and its end by a signal
 //! - `compare.rs`: `compare`, `eval` of files of predictions, whether a training helped
 //! - `calibrate.rs`: `calibrate`, what `eval` and `predict` make of probabilities, baselines
 //! - `errors.rs`: `errors`, and `predict --explain`
 //! - `report.rs`: the page and the model card of a run
+//! - `export.rs`: `export`
 //! - `check.rs`: `data check`
 //! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
@@ -45,6 +47,7 @@ mod errors;
 mod errors_data;
 mod errors_model;
 mod errors_train;
+mod export;
 mod hub;
 #[path = "../../../distune/tests/support/hub_server.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs)]
@@ -59,6 +62,8 @@ mod report;
 mod reproducible;
 #[cfg(unix)]
 mod resume;
+#[cfg(unix)]
+mod serve;
 mod settings;
 mod splits;
 mod support;

@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
 // a run's model card
 mod card;
+// a run elsewhere
+mod onnx;
 // a run's event file
 mod tensorboard;
 // a run or a converted model as a model
@@ -37,4 +39,17 @@ fn some_reviews() -> (TempDir, Vec<String>) {
         std::fs::write(directory.path().join(split), some.join("\n")).unwrap();
     }
     (directory, some)
+}
+
+/// A small BERT in a directory below this one, whose tokenizer knows letters.
+fn small_bert(parent: &Path) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../distune/tests/fixtures/bert");
+    let bert = parent.join("bert");
+    std::fs::create_dir(&bert).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixtures.join(name), bert.join(name)).unwrap();
+    }
+    let letters: String = ('a'..='z').map(|letter| format!("{letter}\n##{letter}\n")).collect();
+    std::fs::write(bert.join("vocab.txt"), format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{letters}.\n,\n!\n")).unwrap();
+    bert
 }

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::{python_with, some_reviews};
+use crate::{python_with, small_bert, some_reviews};
 
 /// Reads texts, one JSON array, and prints label and logits of each; on standard error, what Transformers has to say.
 const SCRIPT: &str = r#"
@@ -53,15 +53,8 @@ print(json.dumps({"largest": largest, "missing": missing}))
 #[test]
 fn a_converted_bert_loads_in_transformers() {
     let Some(python) = python_with("torch, transformers") else { return };
-    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../distune/tests/fixtures/bert");
     let directory = tempfile::tempdir().unwrap();
-    let (bert, out) = (directory.path().join("bert"), directory.path().join("out"));
-    std::fs::create_dir(&bert).unwrap();
-    for name in ["config.json", "model.safetensors"] {
-        std::fs::copy(fixtures.join(name), bert.join(name)).unwrap();
-    }
-    let letters: String = ('a'..='z').map(|letter| format!("{letter}\n##{letter}\n")).collect();
-    std::fs::write(bert.join("vocab.txt"), format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{letters}.\n,\n!\n")).unwrap();
+    let (bert, out) = (small_bert(directory.path()), directory.path().join("out"));
     let mut convert = Command::new(env!("CARGO_BIN_EXE_distune"));
     assert!(convert.arg("convert").arg(&bert).arg(&out).arg("--quiet").status().unwrap().success());
 
@@ -96,7 +89,7 @@ fn a_run_loads_in_transformers() {
 }
 
 /// What the program says of texts.
-fn predictions(run: &std::path::Path, texts: &[&str]) -> Vec<Value> {
+pub(crate) fn predictions(run: &std::path::Path, texts: &[&str]) -> Vec<Value> {
     let mut predict = Command::new(env!("CARGO_BIN_EXE_distune"));
     let predict = predict.args(["predict", "--json", "--logits", "--precision", "f32", "--model"]).arg(run).args(texts);
     let lines = String::from_utf8(predict.output().unwrap().stdout).unwrap();

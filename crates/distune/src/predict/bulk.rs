@@ -28,6 +28,9 @@ struct Passed {
     rows: usize,
 }
 
+/// What predicts the rows of a chunk.
+pub type Work<'a> = dyn FnMut(&Chunk, &[Encoded], BulkProgress) -> Result<Vec<Predicted>> + 'a;
+
 /// Predicts the rows of `inputs` and writes them, behind those that are in `output` already. `work` predicts a chunk; `told` hears, ahead of
 /// that, what was assumed of its rows and which of them were left out.
 ///
@@ -40,7 +43,7 @@ pub fn bulk(
     chunking: Chunking,
     tokenizer: &Tokenizer,
     output: &mut Output,
-    work: &mut dyn FnMut(&Chunk, &[Encoded], BulkProgress) -> Result<Vec<Predicted>>,
+    work: &mut Work,
     told: &mut (dyn FnMut(&Table) + Send),
 ) -> Result<()> {
     let done = output.state.clone();

@@ -105,7 +105,7 @@ fn round_row(words: &mut [u32], x: &[f32]) -> Scale {
 /// The least and the largest number of a row and 0; NaN where one is not finite.
 #[inline(always)]
 fn ends(x: &[f32]) -> [f32; 2] {
-    // 0, or NaN
+    #[allow(clippy::eq_op)] // 0, or NaN where x is not finite
     let nothing = lane_sum(x, x, |x, _| x - x);
     let low = fold(x, |low, x| if x < low { x } else { low });
     let high = fold(x, |high, x| if x > high { x } else { high });

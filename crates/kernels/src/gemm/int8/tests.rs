@@ -1,4 +1,5 @@
 //! Every kernel against sums of single products, on ragged shapes.
+#![allow(clippy::expect_used)]
 
 use super::driver::{Activation, multiply_with};
 use super::kernel::{Kernel, MOST_ROWS};

@@ -1,0 +1,76 @@
+//! Explanations wait here for a thread of their own: they take so long that predictions must not wait for them.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use distune::Error;
+use distune::attribution::{Attribution, Explainer, Options};
+use distune::tokenize::Traced;
+use tokio::sync::oneshot;
+
+use crate::error::{ApiError, ErrorType};
+use crate::model::{Version, locked};
+
+/// A text whose prediction is to be explained. Who has asked holds the other end of `answer`.
+struct Job {
+    version: Arc<Version>,
+    text: Traced,
+    class: Option<usize>,
+    answer: oneshot::Sender<Result<Attribution, Error>>,
+}
+
+/// The way to that thread.
+pub(crate) struct Explanations(Mutex<Option<Sender<Job>>>);
+
+/// The other end of it.
+pub(crate) struct Explaining(Receiver<Job>);
+
+pub(crate) fn explanations() -> (Explanations, Explaining) {
+    let (to, from) = channel();
+    (Explanations(Mutex::new(Some(to))), Explaining(from))
+}
+
+impl Explanations {
+    /// What the logit of a class, or of the most probable one, rests on.
+    pub(crate) async fn explain(
+        &self,
+        version: Arc<Version>,
+        text: Traced,
+        class: Option<usize>,
+    ) -> Result<Attribution, ApiError> {
+        let (answer, explained) = oneshot::channel();
+        let sent = locked(&self.0).as_ref().map(|to| to.send(Job { version, text, class, answer }));
+        match sent {
+            Some(Ok(())) => {}
+            _ => return Err(ApiError::no_answer()),
+        }
+        let explained = explained.await.map_err(|_| ApiError::new(ErrorType::Backend, "the explanation failed"))?;
+        explained.map_err(|error| ApiError::new(ErrorType::Backend, error))
+    }
+
+    /// Lets [`Explaining::work`] end when nothing is left to explain.
+    pub(crate) fn close(&self) {
+        locked(&self.0).take();
+    }
+}
+
+impl Explaining {
+    /// Explains what comes. A client that leaves ends the work for it.
+    pub(crate) fn work(self) {
+        for Job { version, text, class, answer } in self.0 {
+            if answer.is_closed() {
+                continue;
+            }
+            let explain = || {
+                let model = version.weights()?;
+                Explainer::new(&model, Options::default()).explain(&text, class, &mut |_, _| !answer.is_closed())
+            };
+            let explained = std::panic::catch_unwind(std::panic::AssertUnwindSafe(explain));
+            match explained {
+                // who has left does not hear it
+                Ok(explained) => drop(answer.send(explained)),
+                Err(_) => tracing::error!("an explanation failed"),
+            }
+        }
+    }
+}

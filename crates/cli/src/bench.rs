@@ -9,6 +9,7 @@ use distune::Error;
 use distune::data::LabelMap;
 use distune::engine::{Cpu, Engine, OperationProfile, StepPart, Targets, isa, peak, start_profile, stop_profile};
 use distune::model::{Config, Model};
+use distune::sources::Reading;
 use distune::train::{Recipe, Unfreeze};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -16,7 +17,6 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use crate::columns::ColumnArgs;
-use crate::length::LengthArgs;
 use crate::output::{line, note, thousands};
 use crate::progress::Progress;
 use crate::train::lora::LoraArgs;
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
     recipe.check()?;
     let model = recipe.adapt(model)?;
     let thawed = recipe.thawed(model.weights.table())?;
-    let length = LengthArgs::of_recipe(&Recipe { max_seq_length: longest, ..Recipe::default() });
+    let length = Reading::of_recipe(&Recipe { max_seq_length: longest, ..Recipe::default() });
     let tokenizer = length.tokenizer(&files, &model.config)?;
 
     let texts = texts(args, common)?;

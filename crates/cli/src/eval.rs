@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::Common;
 use crate::decide::DecisionArgs;
 use crate::judge::{JudgedArgs, Rows};
-use crate::output::{line, score, thousands};
+use crate::output::{line, thousands};
 
 /// Judge a trained model, or a file of predictions, on labelled rows
 #[derive(Args, Debug)]
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         return Ok(line(Value::Object(results))?);
     }
     let loss = evaluation.map(|evaluation| format!(", loss {:.4}", evaluation.loss)).unwrap_or_default();
-    line(format!("{}: {}{loss}", rows.path.display(), score(&metrics)))?;
+    line(format!("{}: {}{loss}", rows.path.display(), metrics))?;
     if let Some(answered) = answered {
         line(answered_line(&answered))?;
     }

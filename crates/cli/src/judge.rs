@@ -135,7 +135,7 @@ impl Predictor {
                 return Ok((file.predictions(&rows.labels)?, 0.0));
             }
         };
-        let mut classifier = Classifier::of(files, length, common)?;
+        let mut classifier = sources::classifier(files, length, common)?;
         let table = rows.table.clone().unwrap_or_default();
         classifier.check_texts(&table.path, !table.pairs.is_empty())?;
         let Classifier { engine, tokenizer, .. } = &mut classifier;

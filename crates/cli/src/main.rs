@@ -8,18 +8,22 @@ mod bench_predict;
 mod calibrate;
 mod columns;
 mod compare;
+mod completions;
 mod convert;
 mod data;
 mod decide;
+mod doctor;
 mod errors;
 mod eval;
 mod explain;
 mod export;
+mod help;
 mod hub;
 mod info;
 mod judge;
 mod length;
-mod memory;
+mod man;
+mod next;
 mod output;
 mod predict;
 mod progress;
@@ -32,17 +36,17 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use distune::engine::{InferencePrecision, LargePages, Precision, int8_instructions};
 use distune::model::{Config, ModelFiles};
-use distune::{Error, Result};
+use distune::{Error, Result, memory};
 
 #[global_allocator]
 static ALLOCATOR: LargePages = LargePages;
 
 /// Fine-tune DistilBERT-family encoders for text classification on a CPU.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(name = "distune", version, about, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -168,12 +172,19 @@ enum Command {
     Convert(convert::ConvertArgs),
     Export(export::ExportArgs),
     Info(info::InfoArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = help::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            next::say(&cli.common, &next::after(&matches));
+            ExitCode::SUCCESS
+        }
         // the report says what it is
         Err(error) if error.is::<data::ProblemsFound>() => ExitCode::FAILURE,
         Err(error) => fail(&error),
@@ -201,6 +212,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Convert(args) => convert::run(args, &cli.common),
         Command::Export(args) => export::run(args, &cli.common),
         Command::Info(args) => info::run(args, &cli.common),
+        Command::Doctor(args) => doctor::run(args, &cli.common),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args, &cli.common),
     }
 }
 

@@ -29,23 +29,3 @@ pub(crate) fn thousands(n: usize) -> String {
     }
     text
 }
-
-/// "accuracy 89.50 % (95 % interval 87.4 to 91.3, 781 of 872 rows)"; with several labels a row F1, and the rows that are all right.
-pub(crate) fn score(metrics: &distune::eval::Metrics) -> String {
-    let interval = &metrics.interval;
-    let (several, name) = match metrics.several_labels() {
-        true => {
-            let (micro, macro_f1) = (100.0 * metrics.micro_f1, 100.0 * metrics.macro_f1);
-            (format!("micro F1 {micro:.2} %, macro F1 {macro_f1:.2} %, "), "all labels of a row right")
-        }
-        false => (String::new(), "accuracy"),
-    };
-    format!(
-        "{several}{name} {:.2} % (95 % interval {:.1} to {:.1}, {} of {} rows)",
-        100.0 * metrics.accuracy,
-        100.0 * interval.low,
-        100.0 * interval.high,
-        thousands(metrics.correct),
-        thousands(metrics.rows),
-    )
-}

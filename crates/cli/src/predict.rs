@@ -78,7 +78,7 @@ pub(crate) fn run(args: &PredictArgs, common: &Common) -> anyhow::Result<()> {
         return Err(Error::value("command line", "--logits", expected, "lines of text").into());
     }
     let files = sources::model(&args.model, common)?;
-    let mut classifier = Classifier::of(&files, &args.length, common)?;
+    let mut classifier = sources::classifier(&files, &args.length, common)?;
     let decision = args.decision.resolve(Some(&files), &LabelMap::of_model(classifier.engine.config()))?;
     let format = match (common.json, args.logits) {
         (false, _) => Format::Text,

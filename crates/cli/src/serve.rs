@@ -9,13 +9,12 @@ use distune::Error;
 use distune::calibration::Calibration;
 use distune::engine::{InferencePrecision, Predict};
 use distune::model::Model;
-use distune_server::{Limits, Loaded, LogFormat, Options, Source, Stop, log, serve};
+use distune_server::{Limits, Loaded, LogFormat, Options, Source, Stop, Texts, log, serve};
 use serde_json::json;
 
 use crate::length::LengthArgs;
 use crate::output::line;
-use crate::sources::{self, Classifier};
-use crate::{Common, stop};
+use crate::{Common, sources, stop};
 
 /// Serve models over HTTP: text-embeddings-inference's protocol, Hugging Face Inference's, and a page to try them on
 #[derive(Args, Debug)]
@@ -194,11 +193,15 @@ fn last_part(path: &str) -> String {
 
 fn load(model: &str, how: &How) -> distune::Result<Loaded> {
     let files = sources::model(model, &how.common)?;
-    let classifier = Classifier::of(&files, &how.length, &how.common)?;
+    let classifier = sources::classifier(&files, &how.length, &how.common)?;
     let config = classifier.engine.config();
     let calibration = how.calibrated.then(|| Calibration::read(&files.path, &config.labels, config.problem_type));
-    let (temperature, texts) =
-        (calibration.transpose()?.map(|calibration| calibration.temperature), classifier.takes());
+    let temperature = calibration.transpose()?.map(|calibration| calibration.temperature);
+    let texts = match classifier.trained_on() {
+        None => Texts::Any,
+        Some((_, None)) => Texts::Single,
+        Some((_, Some(_))) => Texts::Pairs,
+    };
     let (model, common) = (model.to_owned(), how.common.clone());
     Ok(Loaded {
         dtype: match classifier.precision {

@@ -5,7 +5,7 @@ use distune_kernels::{LossOptions, Optimizer, OptimizerStep, gradient_norm, loss
 use std::io::{Read, Write};
 
 pub use distune_kernels::{
-    LargePages, OperationProfile, Precision, Targets, int8_instructions, isa, peak, start_profile, stop_profile,
+    Isa, LargePages, OperationProfile, Precision, Targets, int8_instructions, isa, peak, start_profile, stop_profile,
 };
 
 pub use crate::inference::{Inference, InferencePrecision};

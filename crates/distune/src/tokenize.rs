@@ -95,6 +95,15 @@ pub enum Cut {
 }
 
 /// A tokenizer that cuts texts at a maximum length, or lays windows of that length over them, and never pads.
+///
+/// ```
+/// # let files = distune::sources::model("bundled", &mut ())?;
+/// # let config = distune::model::Config::from_json("config.json".as_ref(), &files.config)?;
+/// let tokenizer = distune::sources::Reading::cut_at(6).tokenizer(&files, &config)?;
+/// let encoded = tokenizer.encode_one("a charming and often affecting journey")?;
+/// assert!(encoded.ids.len() == 6 && encoded.truncated);
+/// # Ok::<(), distune::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     path: PathBuf,

@@ -11,14 +11,16 @@ use clap::Args;
 use distune::data::Splits;
 use distune::model::Config;
 use distune::sweep::{End, Record, Seeds, Sweep, SweepDirectory, Trial, budget};
+use distune::train::start::{check_thawed, open_model, read_rows};
 use distune::train::{CacheLimits, RecipeFile};
 use distune::unfinished::shell_quoted;
 use distune::{Error, Result};
 
 use self::trial::Grounds;
 use self::watch::{Clock, describe, report};
+use crate::hub::watched;
 use crate::output::note;
-use crate::train::{SettingArgs, check_thawed, data_name, open_model, read_rows};
+use crate::train::{SettingArgs, data_name};
 use crate::{Common, memory, sources, stop};
 
 /// Train with many settings, or with several seeds, and compare: a recipe's [sweep] table says what varies
@@ -68,9 +70,10 @@ fn end(directory: SweepDirectory, path: &Path, ended: Result<()>, common: &Commo
     let first_failure = directory.records().first().map(|record| record.end.clone());
     let none_is_good = directory.summary().best.is_none();
     let shown = report(&directory);
+    let data = directory.sweep().base.data.clone();
     let best = directory.close();
     match ended {
-        Ok(()) => shown.show(common, path, best?.as_deref())?,
+        Ok(()) => shown.show(common, path, &data, best?.as_deref())?,
         Err(Error::Interrupted { .. }) if stop::requested() => {
             let when = format!("after {done} of {total} trials");
             return Err(Error::Interrupted { when, kept: format!("they are kept. {go_on}") }.into());
@@ -79,7 +82,7 @@ fn end(directory: SweepDirectory, path: &Path, ended: Result<()>, common: &Commo
             bail!("the budget ended before the first trial did: give more with --budget. {go_on}")
         }
         Err(Error::Interrupted { .. }) => {
-            shown.show(common, path, best?.as_deref())?;
+            shown.show(common, path, &data, best?.as_deref())?;
             note(common, format!("The budget ended after {done} of {total} trials. {go_on}"));
         }
         Err(error) => {
@@ -108,7 +111,7 @@ fn create(args: &SweepArgs, common: &Common) -> anyhow::Result<(PathBuf, SweepDi
         sweep.plan.budget = args.budget;
     }
     if args.layers {
-        let config = open_model(&sweep.base, common)?.1;
+        let config = watched(common, |observer| open_model(&sweep.base, observer))?.1;
         sweep.plan.over_layers(config.n_layers)?;
     }
     check_not_given(args, common, &of_file, &sweep)?;
@@ -118,7 +121,7 @@ fn create(args: &SweepArgs, common: &Common) -> anyhow::Result<(PathBuf, SweepDi
     let output = args.output.clone().unwrap_or_else(|| next_free(&sweep.base.data[0]));
     SweepDirectory::check_free(&output)?;
     let sweep = fitted(args, sweep, common)?.resolve()?;
-    let splits = read_rows(&sweep.base, common)?;
+    let splits = watched(common, |observer| read_rows(&sweep.base, observer))?;
     note(common, format!("{} trials in {}.", sweep.trials(), output.display()));
     let directory = SweepDirectory::create(&output, sweep)?;
     Ok((output, directory, splits))
@@ -131,7 +134,7 @@ fn resume(path: &Path, common: &Common) -> anyhow::Result<(PathBuf, SweepDirecto
     }
     let directory = SweepDirectory::open(path)?;
     let splits = match directory.next() {
-        Some(_) => read_rows(&directory.sweep().base, common)?,
+        Some(_) => watched(common, |observer| read_rows(&directory.sweep().base, observer))?,
         None => Splits::default(),
     };
     let (done, total) = (directory.records().len(), directory.sweep().trials());

@@ -7,10 +7,13 @@ use distune::data::{Columns, Examples, Splits};
 use distune::engine::{Cpu, Engine, Precision};
 use distune::eval::{Evaluation, evaluate};
 use distune::model::Model;
+use distune::report::RunPage;
 use distune::run::Run;
 use distune::sweep::{End, Finished, Record, SweepDirectory, TestRows, Trial};
 use distune::tensorboard::EventFile;
 use distune::tokenize::{Combine, Long};
+use distune::train::ending::{Before, Beside, Ending, Judged};
+use distune::train::start::{Rows, Start, open_model};
 use distune::train::{
     CacheLimits, Checkpoints, Origin, Outcome, PartOfModel, Recipe, RecipeFile, SharedCache, Storage, parts,
     save_finished, train_sharing,
@@ -18,8 +21,7 @@ use distune::train::{
 use distune::{Error, Result};
 
 use super::watch::{Watch, Watcher};
-use crate::train::page::Page;
-use crate::train::{Before, Beside, Ending, Judged, Rows, Start, adapters, open_model};
+use crate::hub::watched;
 use crate::{Common, memory};
 
 /// What the trials of one model start from, until another model comes.
@@ -60,8 +62,10 @@ impl Grounds {
                 // one model at a time
                 drop(before);
                 let mut settings = settings.clone();
-                let (files, config) = open_model(&settings, common)?;
-                let start = Start::new(&mut settings, files, &config, splits.clone(), common)?;
+                let start = watched(common, |observer| {
+                    let (files, config) = open_model(&settings, observer)?;
+                    Start::new(&mut settings, files, &config, splits.clone(), observer)
+                })?;
                 let precision = common.precision_over(settings.precision.as_deref());
                 let (columns, limits, cache) = (settings.columns, self.cache, SharedCache::default());
                 Ground { of, start, columns, precision, limits, cache }
@@ -118,7 +122,7 @@ impl Ground {
         };
         run.write_records(&place)?;
         if let (Some(best), Some(ending)) = (best, &ending) {
-            let page = Page {
+            let page = RunPage {
                 run: directory.path(),
                 began: start,
                 settings: &settings,
@@ -134,7 +138,7 @@ impl Ground {
                 ending,
                 origin: checkpoints.as_ref().map(|checkpoints| &checkpoints.origin),
             };
-            page.with(|report| Run { report: Some(report), ..run }.write(&best))?;
+            page.with(&watcher, |report| Run { report: Some(report), ..run }.write(&best))?;
             watcher.copy_events(&best)?;
         }
         watcher.finish();
@@ -163,7 +167,15 @@ impl Ground {
         let (train, validation) = (&self.start.rows.train, &self.start.rows.validation);
         let outcome = train_sharing(&mut engine, train, validation, recipe, &storage, watcher, Some(&mut self.cache))?;
         let merged = table.lora().map(|_| Cpu::new(engine.model().merged(), self.precision));
-        Ok(Trained { engine, merged, outcome, storage, parameters, parts, adapters: table.lora().map(adapters) })
+        Ok(Trained {
+            engine,
+            merged,
+            outcome,
+            storage,
+            parameters,
+            parts,
+            adapters: table.lora().map(ToString::to_string),
+        })
     }
 }
 

@@ -207,7 +207,13 @@ pub(super) fn report(directory: &SweepDirectory) -> Shown {
 
 impl Shown {
     /// Prints it; `best` is where the best trial's run is.
-    pub(super) fn show(mut self, common: &Common, path: &Path, best: Option<&Path>) -> std::io::Result<()> {
+    pub(super) fn show(
+        mut self,
+        common: &Common,
+        path: &Path,
+        data: &[String],
+        best: Option<&Path>,
+    ) -> std::io::Result<()> {
         if common.json {
             self.result["output"] = json!(path);
             self.result["best"] = json!(best);
@@ -224,9 +230,10 @@ impl Shown {
             files(path).display(),
             path.join("sweep.svg").display()
         ))?;
-        match (best, &self.best) {
-            (Some(run), Some(record)) => line(format!("The run of trial {} is in {}.", record.trial, run.display())),
-            _ => Ok(()),
+        if let (Some(run), Some(record)) = (best, &self.best) {
+            line(format!("The run of trial {} is in {}.", record.trial, run.display()))?;
+            crate::next::say(common, &crate::next::after_training(run, data, "\"your text\""));
         }
+        Ok(())
     }
 }

@@ -1,8 +1,6 @@
 //! `distune train`: from named model and data to a run directory, with a report.
 
-mod helped;
 pub(crate) mod lora;
-pub(crate) mod page;
 mod recipe;
 mod report;
 mod start;
@@ -10,25 +8,20 @@ mod start;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::bail;
 use clap::Args;
-use distune::engine::{Cpu, Engine};
-use distune::run::Run;
 use distune::tensorboard::EventFile;
-use distune::train::{
-    CacheLimits, Checkpoints, Origin, RecipeFile, Storage, fit_to_time, frozen_hash, parts, save_finished,
-};
+use distune::train::RecipeFile;
+use distune::train::start::open_model;
 use distune::unfinished::{UnfinishedRun, shell_quoted};
-use distune::{Error, Result};
+use distune::{Error, FineTuning, Result};
 
-pub(crate) use self::helped::{Before, Beside, Ending, Judged};
-use self::page::Page;
 pub(crate) use self::recipe::named;
+pub(crate) use self::report::cache_line;
 use self::report::{Report, Watcher, show_parts};
-pub(crate) use self::report::{adapters, cache_line};
-pub(crate) use self::start::{Rows, SettingArgs, Start, check_thawed, open_model, read_rows};
+pub(crate) use self::start::SettingArgs;
+use crate::Common;
+use crate::hub::watched;
 use crate::output::note;
-use crate::{Common, memory};
 
 /// Fine-tune a model on labelled texts; without arguments, the bundled encoder on the bundled movie reviews
 #[derive(Args, Debug)]
@@ -120,110 +113,30 @@ fn train(
     mut settings: RecipeFile,
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
-    // cheapest checks first
-    let precision = common.precision_over(settings.precision.as_deref());
-    settings.precision = Some(precision.to_string());
-    let (files, config) = open_model(&settings, common)?;
-    args.settings.fit(&mut settings, &config);
-    check_thawed(&settings, &config)?;
-    let splits = read_rows(&settings, common)?;
-    let start = Start::new(&mut settings, files, &config, splits, common)?;
-    let Start { model, new_head, tokenizer, max_length, rows, notes, problems } = start;
-    let Rows { train, validation, test, test_name } = &rows;
-    let recipe = &settings.recipe;
-    let head_is_trained = !new_head && recipe.reinit_blocks == 0;
-
-    note(common, format!("Linear layers in {}, {} threads.", precision, rayon::current_num_threads()));
-    let mut model = recipe.adapt(model)?;
-    let table = model.weights.table().clone();
-    let thawed = recipe.thawed(&table)?;
-    if recipe.reinit_blocks > 0 {
-        model.reinitialise_blocks(recipe.reinit_blocks, recipe.seed);
-        note(common, format!("Blocks that start anew, with random weights: the last {}.", recipe.reinit_blocks));
-    }
-    if let Some(lora) = table.lora() {
-        note(common, adapters(lora));
-    }
-    let parts = parts(&table, &thawed, recipe.gradual_unfreezing);
-    show_parts(common, &parts)?;
-    let before = frozen_hash(&model.weights, &thawed);
-    let mut engine = Cpu::for_training(model, thawed.clone(), precision);
-    let cache = CacheLimits { limit: args.settings.cache_limit.as_u64(), memory: memory::available() / 4 };
-    if recipe.cache_frozen && recipe.num_train_epochs > 1 && thawed.frozen_blocks() > 0 {
+    settings.precision = Some(common.precision_over(settings.precision.as_deref()).to_string());
+    let mut training = watched(common, |observer| -> Result<FineTuning> {
+        let (files, config) = open_model(&settings, observer)?;
+        args.settings.fit(&mut settings, &config);
+        FineTuning::of(settings, files, &config, observer)
+    })?;
+    (training.began, training.baselines, training.cache.limit) =
+        (began, !args.no_baselines, args.settings.cache_limit.as_u64());
+    show_parts(common, training.parts())?;
+    if training.keeps_frozen_outputs() {
         let limit = args.settings.cache_limit.display().si();
         note(common, format!("Frozen blocks run once for each row; what they put out is kept, up to {limit}."));
     }
     // temporary files lie in the run that is being written
-    let mut storage = Storage { directory: run.path().to_owned(), cache, checkpoints: None };
-    let mut watcher = Watcher::new(common, max_length, EventFile::new(run.path()));
-    run.write_settings(&settings)?;
-    let judged = Judged { test: test.as_ref(), validation };
-    let at_the_end = judged.rows(head_is_trained);
-    let recipe = &mut settings.recipe;
-    if let Some(fitted) = fit_to_time(&mut engine, train, validation, at_the_end, recipe, &storage, &mut watcher)? {
-        watcher.fitted(&fitted);
-        run.write_settings(&settings)?;
-    }
-    let recipe = &settings.recipe;
-    let origin = Origin::new(engine.model(), precision, &tokenizer, &rows.parts(), recipe);
-    storage.checkpoints = Some(Checkpoints { directory: run.path().to_owned(), origin });
-    let judged_before = judged.before(head_is_trained, &mut engine, &mut watcher)?;
-    let outcome = distune::train::train(&mut engine, train, validation, recipe, &storage, &mut watcher)?;
-    let after = frozen_hash(&engine.model().weights, &thawed);
-    if before != after {
-        bail!("frozen tensors changed during training (SHA-256 {before} before, {after} after): please report this");
-    }
-    // test rows are judged by the weights that are saved
-    let mut merged = table.lora().map(|_| Cpu::new(engine.model().merged(), precision));
-    if merged.is_some() {
-        watcher.progress.note("The adapters have become part of the weights.");
-    }
-    let saved = merged.as_mut().unwrap_or(&mut engine);
-    let beside = Beside { train, test_name, seconds: outcome.train_seconds };
-    let beside = (!args.no_baselines).then_some(beside);
-    let ended = judged.after(&judged_before, beside, saved, &mut watcher);
-    let ending = ended.map_err(|error| save_finished(error, &mut engine, &outcome, recipe, &storage))?;
+    let mut watcher = Watcher::new(common, training.max_length(), EventFile::new(run.path()));
+    let trained = training.run(Some(run), &mut watcher)?;
     watcher.finish();
-
-    let model = merged.unwrap_or(engine).into_model();
-    let frozen = table.tensors().iter().any(|tensor| !thawed.trains(tensor)).then_some(before);
-    let adapters = table.lora().map(adapters);
-    let page = Page {
-        run: run.target(),
-        began,
-        settings: &settings,
-        precision,
-        model: &model,
-        rows: &rows,
-        notes: &notes,
-        problems: &problems,
-        parts: &parts,
-        adapters: adapters.as_deref(),
-        frozen: frozen.as_deref(),
-        outcome: &outcome,
-        ending: &ending,
-        origin: storage.checkpoints.as_ref().map(|checkpoints| &checkpoints.origin),
-    };
-    page.with(|report| {
-        let run_of = Run {
-            model: &model,
-            tokenizer: &tokenizer,
-            settings: &settings,
-            train_rows: train.len(),
-            outcome: &outcome,
-            test: ending.test.as_ref(),
-            calibration: Some(&ending.calibration),
-            models: ending.models.as_ref(),
-            report: Some(report),
-        };
-        run_of.write(run.path())
-    })?;
-    let next = match (&settings.columns.text, &settings.columns.pair) {
+    trained.write(run.path(), run.target(), &watcher)?;
+    let columns = &trained.settings().columns;
+    let next = match (&columns.text, &columns.pair) {
         (Some(text), Some(second)) => format!("--data FILE --text-column {text:?} --pair-column {second:?}"),
         _ => "\"your text\"".to_owned(),
     };
-    let output = run.target().to_owned();
-    Ok(Report { output, outcome, test_name, ending, frozen, next })
+    Ok(Report { output: run.target().to_owned(), trained, next })
 }
 
 /// `runs/NAME-1`, or the first number that is free.

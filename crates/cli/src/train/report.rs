@@ -4,20 +4,18 @@ use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
+use distune::FineTuned;
 use distune::calibration::{Calibration, Effect};
 use distune::data::Lengths;
 use distune::eval::{Metrics, table};
-use distune::model::lora::Lora;
 use distune::run::evaluation_results;
 use distune::tensorboard::EventFile;
-use distune::train::{
-    CacheReport, EvaluationRecord, FittedSteps, Observer, Outcome, PartOfModel, SavedCheckpoint, StepRecord,
-};
+use distune::train::{CacheReport, EvaluationRecord, FittedSteps, Observer, PartOfModel, SavedCheckpoint, StepRecord};
 use serde_json::{Value, json};
 
-use super::helped::Ending;
 use crate::calibrate::temperature;
-use crate::output::{line, note, score, thousands};
+use crate::next::after_training;
+use crate::output::{line, note, thousands};
 use crate::progress::Progress;
 use crate::{Common, stop};
 
@@ -39,17 +37,6 @@ pub(super) fn show_parts(common: &Common, parts: &[PartOfModel]) -> std::io::Res
     let (all, trained) = parts.iter().fold((0, 0), |(all, trained), p| (all + p.parameters, trained + p.trained));
     note(common, format!("{:<10} {:>12}  of {} parameters train", "all", thousands(trained), thousands(all)));
     Ok(())
-}
-
-/// Where adapters sit.
-pub(crate) fn adapters(lora: &Lora) -> String {
-    let layers = lora.layers.iter().flatten().filter(|has| **has).count();
-    let blocks = lora.layers.iter().filter(|layers| layers.contains(&true)).count();
-    format!(
-        "Adapters of rank {} (LoRA) beside {layers} linear layers of {blocks} blocks. They and the head train; everything else stays \
-         frozen, also embeddings, biases and layer norms.",
-        lora.rank
-    )
 }
 
 /// Shows a training's progress.
@@ -77,21 +64,6 @@ impl<'a> Watcher<'a> {
         if let Some(problem) = self.events.problem() {
             note(self.common, format!("{problem}; TensorBoard sees the training up to there"));
         }
-    }
-
-    /// Says how many steps fit into the time.
-    pub(super) fn fitted(&self, fitted: &FittedSteps) {
-        let FittedSteps { max_time, steps, steps_asked_for, seconds_a_step, seconds_an_evaluation, seconds, .. } =
-            fitted;
-        let part = match steps < steps_asked_for {
-            true => format!("{} of {} steps fit", thousands(*steps), thousands(*steps_asked_for)),
-            false => format!("all {} steps fit", thousands(*steps)),
-        };
-        let milliseconds = 1000.0 * seconds_a_step;
-        self.progress.note(&format!(
-            "{max_time}: {part}, {seconds:.0} s in all; measured {milliseconds:.1} ms a step, {seconds_an_evaluation:.1} s an evaluation"
-        ));
-        self.event("max_time", json!(fitted));
     }
 
     /// One line of JSON; a reader who left is noticed at the end.
@@ -156,6 +128,24 @@ impl Observer for Watcher<'_> {
         self.event("checkpoint", json!(saved));
     }
 
+    fn fitted(&mut self, fitted: &FittedSteps) {
+        let FittedSteps { max_time, steps, steps_asked_for, seconds_a_step, seconds_an_evaluation, seconds, .. } =
+            fitted;
+        let part = match steps < steps_asked_for {
+            true => format!("{} of {} steps fit", thousands(*steps), thousands(*steps_asked_for)),
+            false => format!("all {} steps fit", thousands(*steps)),
+        };
+        let milliseconds = 1000.0 * seconds_a_step;
+        self.progress.note(&format!(
+            "{max_time}: {part}, {seconds:.0} s in all; measured {milliseconds:.1} ms a step, {seconds_an_evaluation:.1} s an evaluation"
+        ));
+        self.event("max_time", json!(fitted));
+    }
+
+    fn note(&mut self, text: &str) {
+        self.progress.note(text);
+    }
+
     fn warning(&mut self, text: &str) {
         match self.common.quiet {
             // a closed standard error is no reason to stop
@@ -217,11 +207,7 @@ fn calibrated(calibration: &Calibration, test_name: &str) -> String {
 /// What is shown of a finished training.
 pub(super) struct Report {
     pub(super) output: PathBuf,
-    pub(super) outcome: Outcome,
-    pub(super) test_name: &'static str,
-    pub(super) ending: Ending,
-    /// SHA-256 of the frozen tensors, where there are some.
-    pub(super) frozen: Option<String>,
+    pub(super) trained: FineTuned,
     /// What `predict` takes after its model.
     pub(super) next: String,
 }
@@ -229,20 +215,17 @@ pub(super) struct Report {
 impl Report {
     /// Prints it.
     pub(super) fn show(&self, common: &Common) -> anyhow::Result<()> {
-        let Self { output, outcome, test_name, ending, frozen, next } = self;
-        Ok(report(common, output, outcome, (test_name, ending), frozen.as_ref(), next)?)
+        let Self { output, trained, next } = self;
+        report(common, output, trained)?;
+        crate::next::say(common, &after_training(output, &trained.settings().data, next));
+        Ok(())
     }
 }
 
-/// The end of a training; `next` is what `predict` takes after its model.
-fn report(
-    common: &Common,
-    output: &Path,
-    outcome: &Outcome,
-    (test_name, ending): (&str, &Ending),
-    frozen: Option<&String>,
-    next: &str,
-) -> std::io::Result<()> {
+/// The end of a training.
+fn report(common: &Common, output: &Path, trained: &FineTuned) -> std::io::Result<()> {
+    let (outcome, ending, test_name, frozen) =
+        (trained.outcome(), trained.ending(), trained.test_name(), trained.frozen());
     let (best, epoch) = (outcome.best().map(|e| &e.validation), outcome.best().map_or(0.0, |e| e.epoch));
     let judged = [("eval", "validation", best), ("test", test_name, ending.test.as_ref())];
     let judged = judged.into_iter().filter_map(|(key, name, evaluation)| Some((key, name, evaluation?)));
@@ -284,7 +267,7 @@ fn report(
         line(format!("Frozen tensors did not change in training (SHA-256 {hash:.16})."))?;
     }
     for (_, name, evaluation) in judged {
-        line(format!("\n{name}: {}, loss {:.4}", score(&evaluation.metrics), evaluation.loss))?;
+        line(format!("\n{name}: {}, loss {:.4}", evaluation.metrics, evaluation.loss))?;
         line(table(&evaluation.metrics).trim_end())?;
     }
     line(format!("\n{}", calibrated(&ending.calibration, test_name)))?;
@@ -293,5 +276,5 @@ fn report(
     }
     ending.verdicts.sentences().into_iter().try_for_each(|sentence| line(format!("\n{sentence}")))?;
     line(format!("\nReport: {}", output.join("report.html").display()))?;
-    line(format!("Saved to {}. Next: distune predict --model {} {next}", output.display(), output.display()))
+    line(format!("Saved to {}.", output.display()))
 }

@@ -29,6 +29,7 @@
 //! - `checkpoints.rs`: every form of checkpoint, `convert` and `info`
 //! - `interrupt.rs`: signals
 //! - `resume.rs`: trainings that are killed again and again, damaged checkpoints, data that have changed
+//! - `terminal.rs`: `doctor`, completions and manual pages, colours, what is said to be next
 //! - `time_limit.rs`: `--max-time`
 //! - `windows.rs`: long texts in windows
 
@@ -69,6 +70,7 @@ mod splits;
 mod support;
 mod sweep;
 mod tasks;
+mod terminal;
 mod thaw;
 mod time_limit;
 mod train;

@@ -20,7 +20,8 @@ const PREDICT: &str = "predict --model classifier";
 fn texts_from_arguments() {
     let sandbox = with_classifier();
     let ran = Ran::new(feed(sandbox.distune(PREDICT).args(["a good film", "dull"]), b""));
-    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+    let next = "\nNext:\n  distune predict --model classifier --explain 'a good film'\n";
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), next));
     let lines: Vec<Vec<&str>> = ran.stdout.lines().map(|line| line.split('\t').collect()).collect();
     assert_eq!(lines.len(), 2);
     for (fields, text) in lines.iter().zip(["a good film", "dull"]) {

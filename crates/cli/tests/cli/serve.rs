@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::{Checkpoint, Ran, Sandbox, assert_says, end, feed};
+use crate::support::{Checkpoint, Ran, Sandbox, assert_says, end};
 
 /// A running server, killed in the end.
 struct Serving {
@@ -237,7 +237,8 @@ fn what_cannot_be_served() {
         &sandbox.fails("serve --model classifier --tls-cert a.pem --tls-key b.pem"),
         &["a.pem: cannot be used"],
     );
-    let message = Ran::new(feed(&mut sandbox.distune("serve --model classifier --max-batch-tokens 0"), b""));
+    let message =
+        Ran::new(crate::support::feed(&mut sandbox.distune("serve --model classifier --max-batch-tokens 0"), b""));
     assert_eq!(message.status, Some(2));
     let secret = sandbox.fails_with("serve --model classifier --port 0 --api-key \u{e9}", "").0;
     assert_says(&secret, &["--api-key: expected letters, digits and signs of ASCII"]);

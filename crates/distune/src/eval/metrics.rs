@@ -1,6 +1,7 @@
 //! Figures of what is predicted: accuracy with its interval, precision, recall, F1 and more, and the confusion matrix.
 
 use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,7 @@ use super::Metric;
 use super::counts::Counts;
 use super::interval::{Interval, Z_95, wilson};
 use crate::data::Answers;
+use crate::data::audit::thousands;
 use crate::{Error, Result};
 
 /// How well one class is found. A division by zero gives 0, as in scikit-learn.
@@ -48,6 +50,22 @@ pub struct Metrics {
     pub others: BTreeMap<Metric, f64>,
     /// `[C][C]` rows by true class, then by predicted class; empty where a row has several labels.
     pub confusion: Vec<Vec<usize>>,
+}
+
+/// "accuracy 89.50 % (95 % interval 87.4 to 91.3, 781 of 872 rows)"; with several labels a row F1, and the rows that are all right.
+impl Display for Metrics {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        let name = match self.several_labels() {
+            true => {
+                write!(f, "micro F1 {:.2} %, macro F1 {:.2} %, ", 100.0 * self.micro_f1, 100.0 * self.macro_f1)?;
+                "all labels of a row right"
+            }
+            false => "accuracy",
+        };
+        let [accuracy, low, high] = [self.accuracy, self.interval.low, self.interval.high].map(|x| 100.0 * x);
+        let (correct, rows) = (thousands(self.correct), thousands(self.rows));
+        write!(f, "{name} {accuracy:.2} % (95 % interval {low:.1} to {high:.1}, {correct} of {rows} rows)")
+    }
 }
 
 impl Metrics {

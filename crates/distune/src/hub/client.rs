@@ -106,6 +106,19 @@ impl Client {
         rest.split('/').next().unwrap_or(rest)
     }
 
+    /// Asks for the endpoint's first page, once, without the token; any answer is one, but for those of a server that is out of order.
+    pub(super) fn ping(&self, timeout: Duration) -> Result<(), Failure> {
+        let request = self.agent.head(&self.endpoint).config().timeout_global(Some(timeout)).build();
+        match request.call() {
+            Ok(answer) if answer.status().is_server_error() => {
+                let problem = format!("{} answered with status {}", self.host(), answer.status().as_u16());
+                Err(Failure::Passing { problem, wait: None })
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::Unreachable(format!("{} cannot be reached: {error}", self.host()))),
+        }
+    }
+
     /// The commit that a revision is, and its files.
     pub(super) fn list(&self, repository: &Repository, observer: &mut dyn Observer) -> Result<Listing, Failure> {
         let (kind, id) = (repository.kind.plural(), &repository.id);

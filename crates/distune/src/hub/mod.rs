@@ -13,6 +13,7 @@ mod name;
 mod settings;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 pub use name::{Kind, Repository};
 pub use settings::{Settings, Token};
@@ -38,7 +39,20 @@ pub trait Observer {
     }
 }
 
+/// Says nothing and never stops.
+impl Observer for () {}
+
 /// The hub and its cache on this machine.
+///
+/// ```no_run
+/// use distune::hub::{Hub, Kind, Repository, Settings};
+///
+/// // needs the network, unless the cache has it
+/// let repository = Repository::parse(Kind::Model, "distilbert-base-uncased").unwrap();
+/// let directory = Hub::new(Settings::from_env()?).fetch(&repository, &mut ())?;
+/// println!("{}", directory.display());
+/// # Ok::<(), distune::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Hub {
     settings: Settings,
@@ -51,6 +65,20 @@ impl Hub {
     pub fn new(settings: Settings) -> Self {
         let client = Client::new(&settings);
         Self { settings, client }
+    }
+
+    /// Whether the hub answers within a time; if so, after what time. Nothing is asked for, and the token is not sent.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] that says why it does not.
+    pub fn ping(&self, timeout: Duration) -> Result<Duration> {
+        let start = Instant::now();
+        self.client.ping(timeout).map_err(|failure| Error::Hub {
+            name: self.settings.endpoint.clone(),
+            problem: failure.problem(),
+            hint: "Check the network, HTTPS_PROXY and HF_ENDPOINT".to_owned(),
+        })?;
+        Ok(start.elapsed())
     }
 
     /// Fetches what is needed of a repository and not in the cache yet; returns the directory that has it.

@@ -4,6 +4,7 @@
 //! An adapter adds `s · (x · Aᵀ) · Bᵀ` to the output of a frozen linear layer `[N, K]`, with A `[R, K]` and B `[N, R]`. B is kept
 //! transposed, see `kernels/src/low_rank.rs`. The weights stay as they are until [`Model::merged`].
 
+use std::fmt::{Display, Formatter};
 use std::sync::Arc;
 
 use distune_kernels as k;
@@ -69,6 +70,20 @@ impl Layer {
             Self::Value => Columns::half(width, 1),
             _ => Columns::all(width),
         }
+    }
+}
+
+impl Display for Lora {
+    /// Where they sit.
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        let layers = self.layers.iter().flatten().filter(|has| **has).count();
+        let blocks = self.layers.iter().filter(|layers| layers.contains(&true)).count();
+        write!(
+            f,
+            "Adapters of rank {} (LoRA) beside {layers} linear layers of {blocks} blocks. They and the head train; everything else \
+             stays frozen, also embeddings, biases and layer norms.",
+            self.rank
+        )
     }
 }
 

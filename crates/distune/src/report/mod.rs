@@ -13,6 +13,7 @@ mod done;
 mod environment;
 mod errors;
 mod figures;
+mod of_run;
 mod page;
 mod pictures;
 mod record;
@@ -26,6 +27,7 @@ mod words;
 use std::path::Path;
 
 pub use environment::Environment;
+pub use of_run::RunPage;
 pub use source::{HubName, Source};
 
 use crate::Result;

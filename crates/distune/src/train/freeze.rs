@@ -21,6 +21,16 @@ const OF_PATTERNS: [char; 4] = ['.', '*', '?', '['];
 const NAMES_SHOWN: usize = 3;
 
 /// What trains beside the head, which always does: as it is written, to be resolved against a model.
+///
+/// ```
+/// use distune::prelude::*;
+///
+/// let last_three: Unfreeze = "blocks:3".parse()?;
+/// assert_eq!(last_three, Unfreeze::blocks(3));
+/// assert!("blocks:0,2+embeddings+*.attention.q_lin.*".parse::<Unfreeze>().is_ok());
+/// assert!("blcoks:3".parse::<Unfreeze>().is_err());
+/// # Ok::<(), distune::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Unfreeze(Vec<Part>);

@@ -1,8 +1,9 @@
-//! Training: recipe, freezing, schedule, and the loop over epochs. Called by the program's `train`.
+//! Training: recipe, freezing, schedule, and the loop over epochs. Called by [`crate::FineTuning`] and by sweeps.
 
 mod cache;
 mod checkpoint;
 mod class_weights;
+pub mod ending;
 mod estimate;
 mod freeze;
 mod lora;
@@ -13,6 +14,7 @@ mod progress;
 mod recipe;
 mod recipe_file;
 mod schedule;
+pub mod start;
 mod time_limit;
 
 use std::fs::File;
@@ -102,6 +104,10 @@ pub trait Observer {
     fn resumed(&mut self, _checkpoint: &Path, _step: usize, _rows: usize, _total_rows: usize) {}
     /// After each checkpoint.
     fn saved(&mut self, _checkpoint: &SavedCheckpoint) {}
+    /// How many steps fit into the time, before the first one of a training with a limit.
+    fn fitted(&mut self, _fitted: &FittedSteps) {}
+    /// Something the user may want to know.
+    fn note(&mut self, _text: &str) {}
     /// Something is wrong that does not end the training.
     fn warning(&mut self, _text: &str) {}
     /// Asked before each step and each batch of validation rows.
@@ -109,6 +115,9 @@ pub trait Observer {
         false
     }
 }
+
+/// Says nothing and never stops.
+impl Observer for () {}
 
 /// What a training keeps outside the engine.
 #[derive(Clone, Debug)]

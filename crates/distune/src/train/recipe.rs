@@ -38,6 +38,16 @@ impl Optimizer {
 /// Settings of a training, under the names of Transformers' `TrainingArguments` where one exists.
 ///
 /// The [`Default`] is theirs; [`Recipe::recommended`] is what the program uses when nothing is said.
+///
+/// ```
+/// use distune::prelude::*;
+///
+/// let recipe = Recipe { unfreeze: Unfreeze::head(), num_train_epochs: 5, ..Recipe::recommended() };
+/// recipe.check()?;
+/// let wrong = Recipe { num_train_epochs: 0, ..recipe };
+/// assert!(wrong.check().unwrap_err().to_string().contains("num_train_epochs"));
+/// # Ok::<(), distune::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Recipe {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
 use crate::data::Columns;
+use crate::engine::Precision;
 use crate::train::Recipe;
 use crate::{Error, Result};
 
@@ -63,6 +64,21 @@ impl Default for RecipeFile {
 }
 
 impl RecipeFile {
+    /// The recommended training of a model on data, each named as on the command line: a directory, a file, a name of the hub,
+    /// "bundled", "reviews".
+    pub fn new(model: &str, data: &str) -> Self {
+        Self { model: Some(model.to_owned()), data: vec![data.to_owned()], ..Self::default() }
+    }
+
+    /// The precision of linear layers that it asks for: what is fastest here, if it leaves that open.
+    pub fn precision(&self) -> Precision {
+        match self.precision.as_deref() {
+            Some("f32") => Precision::F32,
+            Some("bf16") => Precision::Bf16,
+            _ => Precision::fastest(),
+        }
+    }
+
     /// Reads a file. Old names are accepted; a whole number may stand for one with a fraction.
     ///
     /// # Errors

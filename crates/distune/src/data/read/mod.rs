@@ -118,6 +118,19 @@ impl Table {
 
 /// Reads a file in any of the formats, or standard input for `-`.
 ///
+/// ```
+/// use distune::prelude::*;
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path().join("reviews.csv");
+/// # std::fs::write(&path, "body,stars\na good film,5\na dull film,1\n").unwrap();
+/// let columns = Columns { text: Some("body".into()), label: Some("stars".into()), ..Columns::default() };
+/// let table = read_file(&path, &columns, Labels::Required)?;
+/// assert_eq!(table.texts, ["a good film", "a dull film"]);
+/// assert_eq!(LabelMap::from_tables(&[&table])?.names(), ["1", "5"]);
+/// # Ok::<(), distune::Error>(())
+/// ```
+///
 /// # Errors
 /// A file that cannot be read, and all that [`read_bytes`] refuses.
 pub fn read_file(path: &Path, columns: &Columns, labels: Labels) -> Result<Table> {

@@ -1,56 +1,61 @@
 //! The end of a training: what its probabilities are worth, and whether it helped: baselines, and the model that it started from where
 //! that one had a trained head for these labels, against the trained one, on the same rows.
 
-use distune::baselines::{ModelFigures, ModelTable, baselines};
-use distune::calibration::{Calibration, Goal};
-use distune::data::Examples;
-use distune::engine::Engine;
-use distune::eval::{Bootstrap, Evaluation, Finding, Group, Pair, Predictions, compare, evaluate_with, predict};
-use distune::train::Observer;
-use distune::{Error, Result};
+use crate::baselines::{ModelFigures, ModelTable, baselines};
+use crate::calibration::{Calibration, Goal};
+use crate::data::Examples;
+use crate::engine::Engine;
+use crate::eval::{Bootstrap, Evaluation, Finding, Group, Pair, Predictions, compare, evaluate_with, predict};
+use crate::train::Observer;
+use crate::{Error, Result};
 
 /// The rows that a training is judged on at its end.
 #[derive(Clone, Copy)]
-pub(crate) struct Judged<'a> {
-    pub(crate) test: Option<&'a Examples>,
-    pub(crate) validation: &'a Examples,
+pub struct Judged<'a> {
+    /// The test rows, where there are some.
+    pub test: Option<&'a Examples>,
+    /// The rows that chose the epoch.
+    pub validation: &'a Examples,
 }
 
 /// What the model that a training starts from predicts for them; nothing for one without a trained head.
 #[derive(Default)]
-pub(crate) struct Before(Option<Predictions>);
+pub struct Before(Option<Predictions>);
 
 /// What the end of a training comes to.
-pub(crate) struct Ending {
+pub struct Ending {
     /// The figures of the test rows, where there are some.
-    pub(crate) test: Option<Evaluation>,
+    pub test: Option<Evaluation>,
     /// The same, or where there are none those of the validation rows.
-    pub(crate) judged: Evaluation,
+    pub judged: Evaluation,
     /// What the trained model predicts for these rows.
-    pub(crate) predictions: Predictions,
+    pub predictions: Predictions,
     /// Fitted on the validation rows.
-    pub(crate) calibration: Calibration,
+    pub calibration: Calibration,
     /// All models and baselines, unless those are not wanted.
-    pub(crate) models: Option<ModelTable>,
+    pub models: Option<ModelTable>,
     /// Against the best baseline, and against the model that it started from.
-    pub(crate) verdicts: Verdicts,
+    pub verdicts: Verdicts,
 }
 
 /// The trained model against others, on the rows that it is judged on.
-pub(crate) struct Verdicts {
-    pub(crate) baseline: Option<Pair>,
-    pub(crate) start: Option<Pair>,
+pub struct Verdicts {
+    /// Against the best baseline.
+    pub baseline: Option<Pair>,
+    /// Against the model that it started from.
+    pub start: Option<Pair>,
     /// Whether it was on the validation rows.
     on_validation: bool,
 }
 
 /// What the baselines are trained on and compared with.
-pub(crate) struct Beside<'a> {
-    pub(crate) train: &'a Examples,
+pub struct Beside<'a> {
+    /// The rows that the baselines are trained on.
+    pub train: &'a Examples,
     /// What the test rows are called.
-    pub(crate) test_name: &'static str,
+    pub test_name: &'static str,
     /// Seconds that the training took.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
 }
 
 /// What the trained model is called.
@@ -60,28 +65,29 @@ const START: &str = "The starting model";
 
 impl<'a> Judged<'a> {
     /// The test rows, or where there are none the validation rows.
-    pub(super) fn compared(self) -> &'a Examples {
+    pub fn compared(self) -> &'a Examples {
         self.test.unwrap_or(self.validation)
     }
 
     /// How many rows are judged beside the evaluations of a training.
-    pub(crate) fn rows(self, head_is_trained: bool) -> usize {
+    pub fn rows(self, head_is_trained: bool) -> usize {
         let before = if head_is_trained { self.compared().len() } else { 0 };
         before + self.validation.len() + self.test.map_or(0, Examples::len)
     }
 
     /// Before the training.
-    pub(crate) fn before(
-        self,
-        head_is_trained: bool,
-        engine: &mut dyn Engine,
-        observer: &mut dyn Observer,
-    ) -> Result<Before> {
+    ///
+    /// # Errors
+    /// Rows that cannot be tokenized; the observer's wish to stop.
+    pub fn before(self, head_is_trained: bool, engine: &mut dyn Engine, observer: &mut dyn Observer) -> Result<Before> {
         Ok(Before(if head_is_trained { Some(predict(engine, self.compared(), observer)?) } else { None }))
     }
 
     /// After it: calibrates on the validation rows, judges the test rows, and compares; with baselines if there is what they need.
-    pub(crate) fn after(
+    ///
+    /// # Errors
+    /// As [`Self::before`].
+    pub fn after(
         self,
         before: &Before,
         beside: Option<Beside>,
@@ -156,7 +162,7 @@ impl Compared<'_> {
 
 impl Verdicts {
     /// "It beats the baseline. ...", and "Fine-tuning helped. ..."
-    pub(crate) fn sentences(&self) -> Vec<String> {
+    pub fn sentences(&self) -> Vec<String> {
         let favoured = match self.on_validation {
             true => " These rows also chose the epoch, which favours the trained model.",
             false => "",

@@ -1,56 +1,65 @@
-//! The page and the model card of a run: what the library makes them of. Used by `train` and `sweep`.
+//! The page and the model card of a run: what they are made of. Called by [`crate::FineTuned`] and by sweeps.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use distune::Result;
-use distune::analysis::{ErrorAnalysis, Lengths, RowText, Texts, WrongRow, analyse};
-use distune::attribution::{Attribution, Explainer, Options};
-use distune::data::Examples;
-use distune::engine::Precision;
-use distune::eval::{Bootstrap, estimates};
-use distune::model::Model;
-use distune::report::{Environment, Judged, ModelRow, Source, SplitRows, TrainingReport, WORST_ROWS};
-use distune::train::{Origin, Outcome, PartOfModel, RecipeFile};
+use crate::Result;
+use crate::analysis::{ErrorAnalysis, Lengths, RowText, Texts, WrongRow, analyse};
+use crate::attribution::{Attribution, Explainer, Options};
+use crate::data::Examples;
+use crate::engine::Precision;
+use crate::eval::{Bootstrap, estimates};
+use crate::model::Model;
+use crate::report::{Environment, Judged, ModelRow, Source, SplitRows, TrainingReport, WORST_ROWS};
+use crate::train::{Observer, Origin, Outcome, PartOfModel, RecipeFile};
 
-use super::Ending;
-use super::start::Rows;
 use crate::hub::Kind;
-use crate::{memory, sources, stop};
+use crate::train::ending::Ending;
+use crate::train::start::Rows;
+use crate::{memory, sources};
 
 /// What explanations may take, and the longest text that gets one, in bytes.
 const TIME: Duration = Duration::from_secs(5);
 const LONGEST: usize = 4000;
 
 /// What is known of a run when it ends.
-pub(crate) struct Page<'a> {
+pub struct RunPage<'a> {
     /// The directory that it is or will be.
-    pub(crate) run: &'a Path,
+    pub run: &'a Path,
     /// When it began.
-    pub(crate) began: Instant,
-    pub(crate) settings: &'a RecipeFile,
-    pub(crate) precision: Precision,
+    pub began: Instant,
+    /// All settings, as they were used.
+    pub settings: &'a RecipeFile,
+    /// Of the operands of linear layers.
+    pub precision: Precision,
     /// The model as it is saved.
-    pub(crate) model: &'a Model,
-    pub(crate) rows: &'a Rows,
-    pub(crate) notes: &'a [String],
-    pub(crate) problems: &'a [String],
-    pub(crate) parts: &'a [PartOfModel],
+    pub model: &'a Model,
+    /// Its splits.
+    pub rows: &'a Rows,
+    /// How the data were read, a sentence each.
+    pub notes: &'a [String],
+    /// What is wrong with them, likewise.
+    pub problems: &'a [String],
+    /// What trained and what was frozen.
+    pub parts: &'a [PartOfModel],
     /// Where adapters sat.
-    pub(crate) adapters: Option<&'a str>,
+    pub adapters: Option<&'a str>,
     /// SHA-256 of the frozen tensors.
-    pub(crate) frozen: Option<&'a str>,
-    pub(crate) outcome: &'a Outcome,
-    pub(crate) ending: &'a Ending,
-    pub(crate) origin: Option<&'a Origin>,
+    pub frozen: Option<&'a str>,
+    /// Steps and evaluations.
+    pub outcome: &'a Outcome,
+    /// What is known at its end.
+    pub ending: &'a Ending,
+    /// Checksums of what it began with, where it had checkpoints.
+    pub origin: Option<&'a Origin>,
 }
 
-impl Page<'_> {
+impl RunPage<'_> {
     /// Hands all of it to who writes it.
     ///
     /// # Errors
     /// Those of who writes it, and rows that cannot be judged.
-    pub(crate) fn with(&self, write: impl FnOnce(&TrainingReport) -> Result<()>) -> Result<()> {
+    pub fn with(&self, observer: &dyn Observer, write: impl FnOnce(&TrainingReport) -> Result<()>) -> Result<()> {
         let (settings, labels, ending) = (self.settings, &self.model.config.labels[..], self.ending);
         let model = sources::source(Kind::Model, settings.model.as_deref().unwrap_or_default());
         let data: Vec<Source> = settings.data.iter().map(|name| sources::source(Kind::Dataset, name)).collect();
@@ -94,7 +103,7 @@ impl Page<'_> {
             baseline: ending.verdicts.baseline.as_ref(),
             calibration: Some(&ending.calibration),
             errors: Some(&errors),
-            explanations: &self.explanations(&errors),
+            explanations: &self.explanations(&errors, observer),
             environment: &Environment::new(self.precision, self.began.elapsed(), memory::peak()),
             checksums: &checksums,
         })
@@ -126,9 +135,9 @@ impl Page<'_> {
 
     /// What the most confidently wrong predictions rest on, as far as there is time and nobody wants to stop. Nothing of it is needed: a row
     /// that cannot be explained is shown without.
-    fn explanations(&self, errors: &ErrorAnalysis) -> Vec<Option<Attribution>> {
+    fn explanations(&self, errors: &ErrorAnalysis, observer: &dyn Observer) -> Vec<Option<Attribution>> {
         let (began, mut explainer) = (Instant::now(), Explainer::new(self.model, Options::default()));
-        let mut go_on = |_, _| began.elapsed() < TIME && !stop::requested();
+        let mut go_on = |_, _| began.elapsed() < TIME && !observer.stop_requested();
         let tokenizer = self.judged_rows().tokenizer();
         let explanation = |row: &WrongRow| {
             let RowText { text, pair, .. } = &row.at;

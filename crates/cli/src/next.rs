@@ -1,6 +1,9 @@
 //! The line after a command that says what may be next: for people, so on standard error, and not with `--quiet` or `--json`.
 
+use std::path::Path;
+
 use clap::ArgMatches;
+use distune::model::Config;
 use distune::unfinished::shell_quoted;
 
 use crate::Common;
@@ -15,12 +18,12 @@ pub(crate) fn say(common: &Common, commands: &[String]) {
 }
 
 /// What may follow a training whose run is in a directory; `data` is what it was trained on.
-pub(crate) fn after_training(run: &std::path::Path, data: &[String], text: &str) -> Vec<String> {
+pub(crate) fn after_training(run: &Path, data: &[String], text: &str) -> Vec<String> {
     let run = shell_quoted(run);
     let mut commands = vec![format!("distune predict --model {run} {text}")];
     // rows that were split have no name of their own: the reviews and directories have
     if let [data] = data
-        && (data == crate::sources::REVIEWS || std::path::Path::new(data).is_dir())
+        && (data == crate::sources::REVIEWS || Path::new(data).is_dir())
     {
         let data = quoted(data);
         commands.push(format!("distune eval --model {run} --data {data}"));
@@ -50,7 +53,9 @@ pub(crate) fn after(matches: &ArgMatches) -> Vec<String> {
             vec![format!("distune compare {models}{} --flips flips.jsonl", data_option(given))]
         }
         "predict" => match (value(given, "model"), &values(given, "texts")[..], given.contains_id("explain")) {
-            (Some(model), [text, ..], false) => vec![format!("distune predict --model {model} --explain {text}")],
+            (Some(model), [text, ..], false) if !is_quantized(given) => {
+                vec![format!("distune predict --model {model} --explain {text}")]
+            }
             _ => Vec::new(),
         },
         "quantize" => match value(given, "output") {
@@ -67,6 +72,14 @@ pub(crate) fn after(matches: &ArgMatches) -> Vec<String> {
         "data" => after_data(given),
         _ => Vec::new(),
     }
+}
+
+/// Whether a command's model is one of int8, which cannot be explained.
+fn is_quantized(given: &ArgMatches) -> bool {
+    let Some(model) = given.try_get_raw("model").ok().flatten().and_then(|mut raw| raw.next()) else { return false };
+    let path = Path::new(model).join("config.json");
+    let config = std::fs::read(&path).ok().and_then(|json| Config::from_json(&path, &json).ok());
+    config.is_some_and(|config| config.is_quantized())
 }
 
 /// After `data check`, `data split` and the others.
@@ -111,7 +124,7 @@ fn value(given: &ArgMatches, id: &str) -> Option<String> {
 }
 
 fn quoted(text: &str) -> String {
-    shell_quoted(std::path::Path::new(text))
+    shell_quoted(Path::new(text))
 }
 
 /// The words of a command line, without its comment and its redirections.

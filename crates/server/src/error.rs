@@ -5,7 +5,7 @@ use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 /// The body of every error.
 #[derive(Debug, Serialize, ToSchema)]
@@ -14,6 +14,39 @@ pub(crate) struct ErrorResponse {
     #[schema(example = "Model is overloaded")]
     error: String,
     error_type: ErrorType,
+}
+
+/// What a prediction or an explanation may answer beside 200, for the OpenAPI schema.
+#[allow(dead_code)] // the schema is all that it is for
+#[derive(IntoResponses)]
+pub(crate) enum PredictionErrors {
+    /// No text
+    #[response(status = 400)]
+    Empty(ErrorResponse),
+    /// The key is missing or wrong
+    #[response(status = 401)]
+    Unauthorized(ErrorResponse),
+    /// The body did not come in time
+    #[response(status = 408)]
+    Timeout(ErrorResponse),
+    /// Too many bytes or texts
+    #[response(status = 413)]
+    TooLarge(ErrorResponse),
+    /// The body is not JSON by its Content-Type
+    #[response(status = 415)]
+    NotJson(ErrorResponse),
+    /// A body of another form, a text that is too long, a failing tokenizer
+    #[response(status = 422)]
+    Validation(ErrorResponse),
+    /// The model failed
+    #[response(status = 424)]
+    Backend(ErrorResponse),
+    /// Too many requests: try again after Retry-After
+    #[response(status = 429)]
+    Overloaded(ErrorResponse),
+    /// The server ends
+    #[response(status = 503)]
+    Unhealthy(ErrorResponse),
 }
 
 /// The kinds of errors: those of text-embeddings-inference, and three of what it answers without a body.

@@ -37,6 +37,9 @@ fn predicts_as_the_model_that_is_rounded_when_it_is_loaded() {
         assert_eq!(told("--model small --precision int8 --threads 1"), want, "{command}");
     }
     sandbox.succeeds("compare run small --data data");
+    // what cannot be done is not suggested
+    let next = |model: &str| sandbox.succeeds(&format!("predict --model {model} good")).stderr;
+    assert!(next("run").contains("--explain") && !next("small").contains("--explain"));
     // how texts were read in training comes along
     assert_eq!(sandbox.read("small/recipe.toml"), sandbox.read("run/recipe.toml"));
     assert_eq!(sandbox.read("small/tokenizer.json"), sandbox.read("run/tokenizer.json"));

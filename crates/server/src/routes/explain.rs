@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use crate::error::{ApiError, ErrorResponse, ErrorType};
+use crate::error::{ApiError, ErrorType, PredictionErrors};
 use crate::extract::{Chosen, Payload};
 use crate::infer::{Truncation, check, check_windows, tokenizing, too_long};
 use crate::model::Version;
@@ -85,15 +85,7 @@ pub(crate) struct WordScore {
     request_body = ExplainRequest,
     responses(
         (status = 200, description = "The score of each token and word", body = ExplainResponse),
-        (status = 400, description = "No text", body = ErrorResponse),
-        (status = 401, description = "The key is missing or wrong", body = ErrorResponse),
-        (status = 408, description = "The body did not come in time", body = ErrorResponse),
-        (status = 413, description = "Too many bytes", body = ErrorResponse),
-        (status = 415, description = "The body is not JSON by its Content-Type", body = ErrorResponse),
-        (status = 422, description = "A body of another form, a text that is too long, a failing tokenizer", body = ErrorResponse),
-        (status = 424, description = "The model failed", body = ErrorResponse),
-        (status = 429, description = "Too many requests: try again after Retry-After", body = ErrorResponse),
-        (status = 503, description = "The server ends", body = ErrorResponse),
+        PredictionErrors,
     )
 )]
 pub(crate) async fn explain(

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use distune::model::ProblemType;
 use distune::predict::probabilities;
 
-use crate::error::{ApiError, ErrorResponse};
+use crate::error::{ApiError, PredictionErrors};
 use crate::extract::{Chosen, Payload};
 use crate::infer::{Truncation, infer};
 use crate::metrics::Method;
@@ -25,15 +25,7 @@ use crate::times::Times;
     request_body = PredictRequest,
     responses(
         (status = 200, description = "All labels of each text, the most probable one first", body = PredictResponse),
-        (status = 400, description = "No text", body = ErrorResponse),
-        (status = 401, description = "The key is missing or wrong", body = ErrorResponse),
-        (status = 408, description = "The body did not come in time", body = ErrorResponse),
-        (status = 413, description = "Too many bytes or texts", body = ErrorResponse),
-        (status = 415, description = "The body is not JSON by its Content-Type", body = ErrorResponse),
-        (status = 422, description = "A body of another form, a text that is too long, a failing tokenizer", body = ErrorResponse),
-        (status = 424, description = "The model failed", body = ErrorResponse),
-        (status = 429, description = "Too many requests: try again after Retry-After", body = ErrorResponse),
-        (status = 503, description = "The server ends", body = ErrorResponse),
+        PredictionErrors,
     )
 )]
 pub(crate) async fn predict(

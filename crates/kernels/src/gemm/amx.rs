@@ -17,9 +17,44 @@ use super::pack::{Panel, SQUARE};
 use super::tile::{Block, Tile};
 
 /// Rows, and words, of one.
-const SIDE: usize = SQUARE;
+pub(super) const SIDE: usize = SQUARE;
 /// Bytes from word to word along K in a panel.
-const PANEL_STRIDE: usize = Panel::COLUMNS * size_of::<u32>();
+pub(super) const PANEL_STRIDE: usize = Panel::COLUMNS * size_of::<u32>();
+
+/// Adds to the sums the products of one AMX tile along K: of `$tiles` tiles of the left operand, whose rows are `$stride` bytes apart, and
+/// three of a panel. `$instruction` is that of the operands' numbers.
+macro_rules! multiply_step {
+    ($instruction:literal, $tiles:expr, $left:expr, $stride:expr, $right:expr) => {{
+        asm!(
+            "tileloadd tmm6, [{left} + {stride}]",
+            "tileloadd tmm7, [{right} + {panel}]",
+            concat!($instruction, " tmm0, tmm6, tmm7"),
+            "tileloadd tmm7, [{right} + {panel} + 64]",
+            concat!($instruction, " tmm1, tmm6, tmm7"),
+            "tileloadd tmm7, [{right} + {panel} + 128]",
+            concat!($instruction, " tmm2, tmm6, tmm7"),
+            left = in(reg) $left, stride = in(reg) $stride, right = in(reg) $right, panel = in(reg) PANEL_STRIDE,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        );
+        if $tiles == 2 {
+            // the last tile of the panel is there already
+            asm!(
+                "tileloadd tmm6, [{left} + {stride}]",
+                concat!($instruction, " tmm5, tmm6, tmm7"),
+                "tileloadd tmm7, [{right} + {panel} + 64]",
+                concat!($instruction, " tmm4, tmm6, tmm7"),
+                "tileloadd tmm7, [{right} + {panel}]",
+                concat!($instruction, " tmm3, tmm6, tmm7"),
+                left = in(reg) $left.byte_add(SIDE * $stride), stride = in(reg) $stride, right = in(reg) $right,
+                panel = in(reg) PANEL_STRIDE,
+                out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, readonly),
+            );
+        }
+    }};
+}
+pub(super) use multiply_step;
 
 /// The shapes of this thread's tiles, all of 16 rows of 64 bytes, while it lives.
 pub(super) struct Shapes(PhantomData<*const ()>);
@@ -96,39 +131,14 @@ unsafe fn multiply<const TILES: usize>(block: Block, tile: &Tile) {
         for step in 0..steps {
             let left = left.start.add(step * SIDE);
             let right = right.as_ptr().add(step * SIDE);
-            asm!(
-                "tileloadd tmm6, [{left} + {stride}]",
-                "tileloadd tmm7, [{right} + {panel}]",
-                "tdpbf16ps tmm0, tmm6, tmm7",
-                "tileloadd tmm7, [{right} + {panel} + 64]",
-                "tdpbf16ps tmm1, tmm6, tmm7",
-                "tileloadd tmm7, [{right} + {panel} + 128]",
-                "tdpbf16ps tmm2, tmm6, tmm7",
-                left = in(reg) left, stride = in(reg) stride, right = in(reg) right, panel = in(reg) PANEL_STRIDE,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, readonly),
-            );
-            if TILES == 2 {
-                asm!(
-                    "tileloadd tmm6, [{left} + {stride}]",
-                    "tdpbf16ps tmm5, tmm6, tmm7",
-                    "tileloadd tmm7, [{right} + {panel} + 64]",
-                    "tdpbf16ps tmm4, tmm6, tmm7",
-                    "tileloadd tmm7, [{right} + {panel}]",
-                    "tdpbf16ps tmm3, tmm6, tmm7",
-                    left = in(reg) left.byte_add(SIDE * stride), stride = in(reg) stride, right = in(reg) right,
-                    panel = in(reg) PANEL_STRIDE,
-                    out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack, readonly),
-                );
-            }
+            multiply_step!("tdpbf16ps", TILES, left, stride, right);
             let wanted = ahead.rows_until(step + 1, steps);
             for row in asked..wanted {
                 ahead.ask::<Bf16>(row);
             }
             asked = wanted;
         }
-        end::<TILES>(tile);
+        store::<TILES>(tile.start.cast(), tile.stride * size_of::<f32>());
     }
 }
 
@@ -140,15 +150,8 @@ unsafe fn multiply<const TILES: usize>(block: Block, tile: &Tile) {
 #[inline(always)]
 unsafe fn begin<const TILES: usize>(tile: &Tile) {
     let (from, stride, second) = match tile.epilogue {
-        // SAFETY: clears the tiles.
-        Epilogue::Overwrite => unsafe {
-            asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", "tilezero tmm4", "tilezero tmm5",
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _,
-                options(nostack, nomem),
-            );
-            return;
-        },
+        // SAFETY: passed on.
+        Epilogue::Overwrite => return unsafe { clear() },
         Epilogue::Add => (tile.start.cast_const(), tile.stride * size_of::<f32>(), SIDE * tile.stride),
         Epilogue::Bias(bias) => (bias.as_ptr(), 0, 0),
     };
@@ -175,21 +178,37 @@ unsafe fn begin<const TILES: usize>(tile: &Tile) {
     }
 }
 
-/// Writes the sums.
+/// Sets the sums to zero.
 ///
 /// # Safety
 ///
-/// See [`tile`].
+/// A [`Shapes`] of this thread lives.
 #[inline(always)]
-unsafe fn end<const TILES: usize>(tile: &Tile) {
-    let stride = tile.stride * size_of::<f32>();
-    // SAFETY: the output has these rows by the caller's promise.
+pub(super) unsafe fn clear() {
+    // SAFETY: the caller's promise; nothing of the memory is used.
+    unsafe {
+        asm!(
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", "tilezero tmm4", "tilezero tmm5",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _,
+            options(nostack, nomem),
+        );
+    }
+}
+
+/// Writes the sums of `TILES` times 16 rows of 48 numbers, `stride` bytes apart.
+///
+/// # Safety
+///
+/// A [`Shapes`] of this thread lives, and the rows may be written.
+#[inline(always)]
+pub(super) unsafe fn store<const TILES: usize>(to: *mut u32, stride: usize) {
+    // SAFETY: the caller's promise.
     unsafe {
         asm!(
             "tilestored [{to} + {stride}], tmm0",
             "tilestored [{to} + {stride} + 64], tmm1",
             "tilestored [{to} + {stride} + 128], tmm2",
-            to = in(reg) tile.start, stride = in(reg) stride,
+            to = in(reg) to, stride = in(reg) stride,
             options(nostack),
         );
         if TILES == 2 {
@@ -197,7 +216,7 @@ unsafe fn end<const TILES: usize>(tile: &Tile) {
                 "tilestored [{to} + {stride}], tmm3",
                 "tilestored [{to} + {stride} + 64], tmm4",
                 "tilestored [{to} + {stride} + 128], tmm5",
-                to = in(reg) tile.start.add(SIDE * tile.stride), stride = in(reg) stride,
+                to = in(reg) to.byte_add(SIDE * stride), stride = in(reg) stride,
                 options(nostack),
             );
         }

@@ -4,14 +4,10 @@
 use std::arch::asm;
 use std::sync::OnceLock;
 
-use super::super::pack::{Panel, SQUARE};
+use super::super::amx::{PANEL_STRIDE, SIDE, clear, multiply_step, store};
+use super::super::pack::Panel;
 use super::tile::{Sums, Tile};
 use crate::parallel::prefetch;
-
-/// Rows, and words of a row, of an AMX tile.
-const SIDE: usize = SQUARE;
-/// Bytes from word to word along K in a panel, and from row to row of the sums.
-const STRIDE: usize = Panel::COLUMNS * size_of::<u32>();
 
 /// Whether the CPU multiplies bytes in tiles, where it may use tiles at all. It is asked once: a virtual machine takes tens of
 /// microseconds for the answer.
@@ -51,40 +47,11 @@ unsafe fn multiply<const TILES: usize>(tile: &Tile, sums: &mut Sums) {
     let (steps, mut asked) = (tile.right.len() / SIDE, 0);
     // SAFETY: the tiles that are read are inside the operands by the caller's promise; the sums have 32 rows of 48.
     unsafe {
-        asm!(
-            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", "tilezero tmm4", "tilezero tmm5",
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _,
-            options(nostack, nomem),
-        );
+        clear();
         for step in 0..steps {
             let left = tile.left.add(step * SIDE);
             let right = tile.right.as_ptr().add(step * SIDE);
-            asm!(
-                "tileloadd tmm6, [{left} + {stride}]",
-                "tileloadd tmm7, [{right} + {panel}]",
-                "tdpbusd tmm0, tmm6, tmm7",
-                "tileloadd tmm7, [{right} + {panel} + 64]",
-                "tdpbusd tmm1, tmm6, tmm7",
-                "tileloadd tmm7, [{right} + {panel} + 128]",
-                "tdpbusd tmm2, tmm6, tmm7",
-                left = in(reg) left, stride = in(reg) stride, right = in(reg) right, panel = in(reg) STRIDE,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, readonly),
-            );
-            if TILES == 2 {
-                asm!(
-                    "tileloadd tmm6, [{left} + {stride}]",
-                    "tdpbusd tmm5, tmm6, tmm7",
-                    "tileloadd tmm7, [{right} + {panel} + 64]",
-                    "tdpbusd tmm4, tmm6, tmm7",
-                    "tileloadd tmm7, [{right} + {panel}]",
-                    "tdpbusd tmm3, tmm6, tmm7",
-                    left = in(reg) left.byte_add(SIDE * stride), stride = in(reg) stride, right = in(reg) right,
-                    panel = in(reg) STRIDE,
-                    out("tmm3") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack, readonly),
-                );
-            }
+            multiply_step!("tdpbusd", TILES, left, stride, right);
             let wanted = tile.next.len() * (step + 1) / steps;
             prefetch(
                 tile.next.as_flattened(),
@@ -94,22 +61,6 @@ unsafe fn multiply<const TILES: usize>(tile: &Tile, sums: &mut Sums) {
             );
             asked = wanted;
         }
-        let to = sums.as_mut_ptr();
-        asm!(
-            "tilestored [{to} + {stride}], tmm0",
-            "tilestored [{to} + {stride} + 64], tmm1",
-            "tilestored [{to} + {stride} + 128], tmm2",
-            to = in(reg) to, stride = in(reg) STRIDE,
-            options(nostack),
-        );
-        if TILES == 2 {
-            asm!(
-                "tilestored [{to} + {stride}], tmm3",
-                "tilestored [{to} + {stride} + 64], tmm4",
-                "tilestored [{to} + {stride} + 128], tmm5",
-                to = in(reg) to.add(SIDE), stride = in(reg) STRIDE,
-                options(nostack),
-            );
-        }
+        store::<TILES>(sums.as_mut_ptr().cast(), PANEL_STRIDE);
     }
 }

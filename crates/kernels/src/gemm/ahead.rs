@@ -3,7 +3,7 @@
 //! innermost loop reads must not queue behind them.
 
 use super::Matrix;
-use super::pack::Panel;
+use super::panel::Panel;
 use super::tile::Vector;
 use crate::optimizer::Update;
 
@@ -30,6 +30,7 @@ impl Ahead {
 
     /// How many rows are asked for after `done` of `steps` steps.
     #[inline(always)]
+    #[cfg(target_arch = "x86_64")] // only AMX counts in rows
     pub(super) fn rows_until(self, done: usize, steps: usize) -> usize {
         self.rows * done / steps
     }

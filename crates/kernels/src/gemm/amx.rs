@@ -13,7 +13,8 @@ use std::marker::PhantomData;
 
 use super::Epilogue;
 use super::avx512_bf16::Bf16;
-use super::pack::{Panel, SQUARE};
+use super::pack::SQUARE;
+use super::panel::Panel;
 use super::tile::{Block, Tile};
 
 /// Rows, and words, of one.

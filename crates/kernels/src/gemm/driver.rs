@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::ahead::{Ahead, Upcoming};
 use super::kernel::{Kernel, MOST_TILE_ROWS};
-use super::pack::{Left, LeftWords, Panel, Right};
+use super::pack::{Left, LeftWords};
+use super::panel::{Panel, Right};
 use super::tile::{Block, Tile};
 use super::{Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};

@@ -4,7 +4,7 @@
 //! arrange a for the innermost loop                            (all threads)                         pack.rs
 //! for each block of rows, for each panel of 48 columns of c   (one task each, on any thread)        driver.rs
 //!   for each stretch of K                                     (in order; later ones add to c)       driver.rs
-//!     arrange that part of b in the thread's cache                                                  pack.rs
+//!     arrange that part of b in the thread's cache                                                  panel.rs
 //!     for each 8 rows: an 8 x 48 tile of c in registers       (K innermost; 32 rows with AMX)       tile.rs, amx.rs
 //!       while a part of what the next task reads is asked for                                       ahead.rs
 //! ```
@@ -30,6 +30,7 @@ mod neon;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_x86;
+mod panel;
 mod peak;
 mod portable;
 #[cfg(test)]

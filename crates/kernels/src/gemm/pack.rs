@@ -5,9 +5,7 @@
 //! rounded (f32 is read where it lies); a transposed one is cut into groups of eight lanes (rows of the operand), where the words
 //! of all lanes at one k are neighbours, or brought into the order of its rows, which AMX needs.
 //!
-//! The right operand is cut into panels of 48 columns. Where one task needs a panel, it arranges it itself, a stretch at a time, in
-//! a buffer that stays in its cache ([`Panel`]): so the rounded form of a weight matrix is never written to memory. Where several
-//! do, all panels are arranged beforehand ([`Right`]).
+//! What becomes of the right one, `panel.rs` says.
 
 use std::ops::Range;
 
@@ -16,9 +14,6 @@ use rayon::prelude::*;
 use super::Precision;
 use super::tile::{Operand, ROWS};
 use crate::isa::{Isa, isa};
-
-#[cfg(target_arch = "x86_64")]
-use super::pack_x86;
 
 /// Lanes, and words of each, that are arranged at once.
 pub(super) const SQUARE: usize = 16;
@@ -30,10 +25,10 @@ pub(super) type Words = [u32; SQUARE];
 /// A matrix as it lies in memory, or its transpose.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a, T = f32> {
-    values: &'a [T],
-    rows: usize,
-    columns: usize,
-    transposed: bool,
+    pub(super) values: &'a [T],
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) transposed: bool,
 }
 
 impl<'a, T> Matrix<'a, T> {
@@ -114,18 +109,19 @@ macro_rules! dispatch {
         match $isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the levels are only those that this CPU has, and all of them include AVX2.
-            Isa::Amx | Isa::Avx512Bf16 => unsafe { pack_x86::avx512_bf16(#[inline(always)] || $function::<pack_x86::Avx512Bf16, $per_word>($($argument),*)) },
+            Isa::Amx | Isa::Avx512Bf16 => unsafe { $crate::gemm::pack_x86::avx512_bf16(#[inline(always)] || $function::<$crate::gemm::pack_x86::Avx512Bf16, $per_word>($($argument),*)) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Isa::Avx512 => unsafe { pack_x86::avx512(#[inline(always)] || $function::<pack_x86::Avx512, $per_word>($($argument),*)) },
+            Isa::Avx512 => unsafe { $crate::gemm::pack_x86::avx512(#[inline(always)] || $function::<$crate::gemm::pack_x86::Avx512, $per_word>($($argument),*)) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Isa::Avx2 => unsafe { pack_x86::avx2(#[inline(always)] || $function::<pack_x86::Avx2, $per_word>($($argument),*)) },
+            Isa::Avx2 => unsafe { $crate::gemm::pack_x86::avx2(#[inline(always)] || $function::<$crate::gemm::pack_x86::Avx2, $per_word>($($argument),*)) },
             // SAFETY: no special instructions are needed.
-            _ => unsafe { $function::<Portable, $per_word>($($argument),*) },
+            _ => unsafe { $function::<$crate::gemm::pack::Portable, $per_word>($($argument),*) },
         }
     };
 }
+pub(super) use dispatch;
 
 /// A left operand `[M, K]`, arranged. The buffer is used again from product to product.
 #[derive(Clone, Debug, Default)]
@@ -344,13 +340,13 @@ unsafe fn lanes_across<R: Rounding, const PER_WORD: usize>(
 
 /// How many words along K have all of these `LANES` lanes and ks, so that they can be read without a look at the edges.
 #[inline(always)]
-fn whole_words<const PER_WORD: usize, const LANES: usize>(matrix: Matrix, first: usize) -> usize {
+pub(super) fn whole_words<const PER_WORD: usize, const LANES: usize>(matrix: Matrix, first: usize) -> usize {
     if first + LANES <= matrix.rows { matrix.columns / PER_WORD } else { 0 }
 }
 
 /// The values of the lanes from `first` on at the ks of a whole word.
 #[inline(always)]
-fn rows_of_word<const PER_WORD: usize, const LANES: usize>(
+pub(super) fn rows_of_word<const PER_WORD: usize, const LANES: usize>(
     matrix: Matrix<'_>,
     first: usize,
     w: usize,
@@ -365,7 +361,7 @@ fn rows_of_word<const PER_WORD: usize, const LANES: usize>(
 
 /// Sixteen lanes of each row.
 #[inline(always)]
-fn part<const PER_WORD: usize, const LANES: usize>(
+pub(super) fn part<const PER_WORD: usize, const LANES: usize>(
     rows: [&[f32; LANES]; PER_WORD],
     part: usize,
 ) -> [&[f32; SQUARE]; PER_WORD] {
@@ -378,7 +374,7 @@ fn part<const PER_WORD: usize, const LANES: usize>(
 
 /// The values of lanes from `lane` on at the ks of word `w`, of a matrix whose lanes lie together; nothing beyond its end.
 #[inline(always)]
-fn at_word<'a, const PER_WORD: usize>(matrix: Matrix<'a>, lane: usize, w: usize) -> [&'a [f32]; PER_WORD] {
+pub(super) fn at_word<'a, const PER_WORD: usize>(matrix: Matrix<'a>, lane: usize, w: usize) -> [&'a [f32]; PER_WORD] {
     let lanes = matrix.rows;
     std::array::from_fn(|i| {
         let k = w * PER_WORD + i;
@@ -392,7 +388,7 @@ fn at_word<'a, const PER_WORD: usize>(matrix: Matrix<'a>, lane: usize, w: usize)
 ///
 /// See [`Rounding::along`].
 #[inline(always)]
-unsafe fn word_across<R: Rounding, const PER_WORD: usize>(values: [&[f32]; PER_WORD]) -> Words {
+pub(super) unsafe fn word_across<R: Rounding, const PER_WORD: usize>(values: [&[f32]; PER_WORD]) -> Words {
     let mut edge = [[0.0; SQUARE]; PER_WORD];
     let mut whole = [&[0.0; SQUARE]; PER_WORD];
     for ((whole, edge), values) in whole.iter_mut().zip(&mut edge).zip(values) {
@@ -408,152 +404,13 @@ unsafe fn word_across<R: Rounding, const PER_WORD: usize>(values: [&[f32]; PER_W
     unsafe { R::across(whole) }
 }
 
-/// A whole right operand `[K, N]`, arranged: panels of 48 columns. The buffer is used again from product to product.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Right(Vec<Line>);
-
-impl Right {
-    /// What [`Self::arrange`] left.
-    pub(super) fn words(&self) -> &[[u32; Panel::COLUMNS]] {
-        words(&self.0).as_chunks().0
-    }
-
-    /// Arranges `words` words along K of the matrix, on all threads; returns the words of panel after panel.
-    pub(super) fn arrange(
-        &mut self,
-        isa: Isa,
-        matrix: Matrix,
-        precision: Precision,
-        words: usize,
-    ) -> &[[u32; Panel::COLUMNS]] {
-        let panels = matrix.columns.div_ceil(Panel::COLUMNS);
-        let all = room(&mut self.0, panels * words * Panel::COLUMNS).as_flattened_mut().as_chunks_mut().0;
-        all.par_chunks_mut(words.max(1)).enumerate().for_each(|(panel, words)| {
-            arrange_panel(words, isa, matrix, precision, panel * Panel::COLUMNS, 0..words.len());
-        });
-        all
-    }
-}
-
-/// A stretch along K of a panel of 48 columns of the right operand.
-#[derive(Default)]
-pub(super) struct Panel(Vec<Line>);
-
-impl Panel {
-    /// Columns.
-    pub(super) const COLUMNS: usize = 48;
-
-    /// Arranges these words of the 48 columns of `matrix [K, N]` that begin with `first`.
-    pub(super) fn arrange(
-        &mut self,
-        isa: Isa,
-        matrix: Matrix,
-        precision: Precision,
-        first: usize,
-        words: Range<usize>,
-    ) -> &[[u32; Self::COLUMNS]] {
-        let panel = room(&mut self.0, words.len() * Self::COLUMNS).as_flattened_mut().as_chunks_mut().0;
-        arrange_panel(panel, isa, matrix, precision, first, words);
-        panel
-    }
-}
-
-/// Arranges these words of the 48 columns of `matrix [K, N]` that begin with `first`.
-fn arrange_panel(
-    panel: &mut [[u32; Panel::COLUMNS]],
-    isa: Isa,
-    matrix: Matrix,
-    precision: Precision,
-    first: usize,
-    words: Range<usize>,
-) {
-    // lanes as rows
-    let matrix = matrix.transposed();
-    match (matrix.transposed, precision) {
-        (true, Precision::F32) => dispatch!(isa, panel_across::<1>(panel, matrix, first, words)),
-        (true, Precision::Bf16) => dispatch!(isa, panel_across::<2>(panel, matrix, first, words)),
-        (false, Precision::F32) => dispatch!(isa, panel_along::<1>(panel, matrix, first, words)),
-        (false, Precision::Bf16) => dispatch!(isa, panel_along::<2>(panel, matrix, first, words)),
-    }
-}
-
-/// A panel from a source where the values of all lanes at one k lie together.
-///
-/// # Safety
-///
-/// See [`Rounding::along`].
-#[inline(always)]
-unsafe fn panel_across<R: Rounding, const PER_WORD: usize>(
-    panel: &mut [[u32; Panel::COLUMNS]],
-    matrix: Matrix,
-    first: usize,
-    words: Range<usize>,
-) {
-    let whole = whole_words::<PER_WORD, { Panel::COLUMNS }>(matrix, first);
-    for (w, packed) in words.zip(panel) {
-        let packed = packed.as_chunks_mut::<SQUARE>().0;
-        if w < whole {
-            let rows = rows_of_word::<PER_WORD, { Panel::COLUMNS }>(matrix, first, w);
-            for (g, packed) in packed.iter_mut().enumerate() {
-                // SAFETY: passed on.
-                *packed = unsafe { R::across(part(rows, g)) };
-            }
-            continue;
-        }
-        for (g, packed) in packed.iter_mut().enumerate() {
-            let values = at_word::<PER_WORD>(matrix, first + g * SQUARE, w);
-            // SAFETY: passed on.
-            *packed = unsafe { word_across::<R, PER_WORD>(values) };
-        }
-    }
-}
-
-/// A panel from a source where each lane's values lie together: transposes square after square.
-///
-/// # Safety
-///
-/// See [`Rounding::along`].
-#[inline(always)]
-unsafe fn panel_along<R: Rounding, const PER_WORD: usize>(
-    panel: &mut [[u32; Panel::COLUMNS]],
-    matrix: Matrix,
-    first: usize,
-    words: Range<usize>,
-) {
-    let Matrix { values, rows: lanes, columns: depth, .. } = matrix;
-    for lane in (0..Panel::COLUMNS).step_by(SQUARE) {
-        for (packed, word) in panel.chunks_mut(SQUARE).zip(words.clone().step_by(SQUARE)) {
-            let (row, at) = (first + lane, word * PER_WORD);
-            let mut square = [[0; SQUARE]; SQUARE];
-            if row + SQUARE <= lanes && at + SQUARE * PER_WORD <= depth {
-                for (l, square) in square.iter_mut().enumerate() {
-                    let values = values[(row + l) * depth + at..].as_chunks().0.first_chunk();
-                    // SAFETY: passed on.
-                    *square = unsafe { R::along::<PER_WORD>(values.unwrap_or(&[[0.0; PER_WORD]; SQUARE])) };
-                }
-            } else {
-                let rows = (row..lanes).map(|row| &values[row * depth..][at.min(depth)..depth]);
-                for (square, row) in square.iter_mut().zip(rows) {
-                    // SAFETY: passed on.
-                    *square = unsafe { words_along::<R, PER_WORD>(row) };
-                }
-            }
-            // SAFETY: passed on.
-            unsafe { R::transpose(&mut square) };
-            for (packed, square) in packed.iter_mut().zip(square) {
-                packed[lane..lane + SQUARE].copy_from_slice(&square);
-            }
-        }
-    }
-}
-
 /// The first sixteen words of a row, with zeros for what is missing.
 ///
 /// # Safety
 ///
 /// See [`Rounding::along`].
 #[inline(always)]
-unsafe fn words_along<R: Rounding, const PER_WORD: usize>(row: &[f32]) -> Words {
+pub(super) unsafe fn words_along<R: Rounding, const PER_WORD: usize>(row: &[f32]) -> Words {
     let mut words = [[0.0; PER_WORD]; SQUARE];
     words.as_flattened_mut().iter_mut().zip(row).for_each(|(word, value)| *word = *value);
     // SAFETY: passed on.

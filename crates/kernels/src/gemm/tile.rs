@@ -2,7 +2,7 @@
 
 use super::Epilogue;
 use super::ahead::Ahead;
-use super::pack::Panel;
+use super::panel::Panel;
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 8;

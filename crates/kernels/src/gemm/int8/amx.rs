@@ -5,7 +5,7 @@ use std::arch::asm;
 use std::sync::OnceLock;
 
 use super::super::amx::{PANEL_STRIDE, SIDE, clear, multiply_step, store};
-use super::super::pack::Panel;
+use super::super::panel::Panel;
 use super::tile::{Sums, Tile};
 use crate::parallel::prefetch;
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::{Matrix, pack::Panel};
+use super::super::{Matrix, panel::Panel};
 use super::kernel::{Kernel, MOST_ROWS};
 use super::tile::{Sums, Tile};
 use super::{Int8Panels, Rows};

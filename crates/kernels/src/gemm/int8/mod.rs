@@ -29,7 +29,8 @@ mod x86;
 
 use rayon::prelude::*;
 
-use super::pack::{Line, Panel, SQUARE, room};
+use super::pack::{Line, SQUARE, room};
+use super::panel::Panel;
 
 pub use driver::Activation;
 pub(crate) use driver::multiply_int8;

@@ -1,6 +1,6 @@
 //! The innermost loop, written once over a vector of i32 sums.
 
-use super::super::pack::Panel;
+use super::super::panel::Panel;
 use super::kernel::MOST_ROWS;
 use crate::parallel::prefetch;
 

@@ -18,6 +18,8 @@ use crate::profile::{Operation, within};
 const TASKS_PER_THREAD: usize = 8;
 /// Rows that one task takes whole, at most: the left operand, which is read again for every panel, stays in the caches.
 const MOST_ROWS: usize = 1024;
+/// Words of the left operand that one task takes whole with AMX, half a level-2 cache: nothing further away is fast enough for it.
+const MOST_WORDS: usize = 1 << 18;
 /// Rows of a block where there are several: enough to be worth a task.
 const BLOCK_ROWS: usize = 128;
 /// Multiplications below which a task is not worth a thread of its own.
@@ -78,11 +80,11 @@ pub(super) fn multiply_with(
     let panels = product.panels();
     // the gradient of a weight matrix goes to memory: rows that are finished together lie together there
     let small_blocks = product.shape[0].div_ceil(BLOCK_ROWS);
-    let blocks =
-        if a.is_transposed() { small_blocks } else { blocks([product.shape[0], product.shape[1]], TASKS_PER_THREAD) };
+    let blocks = if a.is_transposed() { small_blocks } else { blocks(kernel, product.shape, TASKS_PER_THREAD) };
     let arranged = if blocks > 1 { buffers.right.arrange(isa, b, kernel.precision(), product.words()) } else { &[] };
     let tasks = blocks * panels;
     let least = product.least_tasks(tasks);
+    let arranged_panel = |panel: usize| &arranged[panel * product.words()..][..product.words()];
     each_with_next(0..tasks, tasks.div_ceil(least), |task, next| {
         let (block, panel) = (task / panels, task % panels);
         let row_tiles = block * product.row_tiles() / blocks..(block + 1) * product.row_tiles() / blocks;
@@ -90,7 +92,10 @@ pub(super) fn multiply_with(
             (1, Some(next)) => (Columns::From(b, panel * Panel::COLUMNS), Upcoming::columns(b, next * Panel::COLUMNS)),
             (1, None) => (Columns::From(b, panel * Panel::COLUMNS), Upcoming::NOTHING),
             // arranged a moment ago
-            _ => (Columns::Arranged(&arranged[panel * product.words()..][..product.words()]), Upcoming::NOTHING),
+            _ => (
+                Columns::Arranged(arranged_panel(panel)),
+                next.map_or(Upcoming::NOTHING, |next| Upcoming::panel(arranged_panel(next % panels))),
+            ),
         };
         // SAFETY: no other task has these row tiles of this panel.
         unsafe { product.panel(row_tiles, panel, right, &upcoming) };
@@ -123,7 +128,7 @@ pub(crate) fn multiply_arranged(buffers: &mut Buffers, c: &mut [f32], a: Matrix,
     let kernel = Kernel::best(b.precision);
     let product = Product::new(kernel, isa(), &mut buffers.left, [c, &mut []], a, b.shape, epilogue);
     let (panels, words) = (product.panels(), product.words());
-    let blocks = blocks([product.shape[0], product.shape[1]], TASKS_PER_THREAD);
+    let blocks = blocks(kernel, product.shape, TASKS_PER_THREAD);
     let columns = |task: usize| &b.right.words()[task % panels * words..][..words];
     let tasks = blocks * panels;
     each_with_next(0..tasks, tasks.div_ceil(product.least_tasks(tasks)), |task, next| {
@@ -156,14 +161,14 @@ pub(crate) fn multiply_updating(
     epilogue: Epilogue,
 ) {
     let [m, k] = a.shape();
-    let n = update.w.len() / k;
+    let (kernel, n) = (Kernel::best(precision), update.w.len() / k);
     // with few panels the tasks come out less even, which costs less than another way through the memory
-    if blocks([m, n], 2) > 1 {
+    if blocks(kernel, [m, n, k], 2) > 1 {
         let Update { w, m, v, average, g, .. } = update;
         optimizer_step(vec![Update { w: &mut *w, m, v, average, g, ..update }], step);
         return multiply(buffers, c, a, Matrix::new(w, [n, k]).transposed(), precision, epilogue);
     }
-    let product = Product::new(Kernel::best(precision), isa(), &mut buffers.left, [c, &mut []], a, [k, n], epilogue);
+    let product = Product::new(kernel, isa(), &mut buffers.left, [c, &mut []], a, [k, n], epilogue);
     let factors = Factors::new(step, &update);
     let workers = product.panels().div_ceil(product.least_tasks(product.panels()));
     let panels = update.chunks(Panel::COLUMNS * k).enumerate();
@@ -179,14 +184,16 @@ pub(crate) fn multiply_updating(
     });
 }
 
-/// Into how many blocks the rows of a product `[M, N]` are cut, so that each thread gets `tasks` tasks. The bits do not
-/// depend on it.
-fn blocks([m, n]: [usize; 2], tasks: usize) -> usize {
-    if m > MOST_ROWS {
-        return m.div_ceil(BLOCK_ROWS);
-    }
+/// Into how many blocks the rows of a product `[M, N]`, summed over K, are cut, so that each thread gets `tasks` tasks. The bits
+/// do not depend on it.
+fn blocks(kernel: Kernel, [m, n, k]: [usize; 3], tasks: usize) -> usize {
     let wanted = (tasks * rayon::current_num_threads()).div_ceil(n.div_ceil(Panel::COLUMNS).max(1));
-    wanted.min(m / BLOCK_ROWS).max(1)
+    let wanted = wanted.min(m / BLOCK_ROWS).max(1);
+    match kernel {
+        Kernel::Amx => wanted.max(m.div_ceil((MOST_WORDS / words(kernel, k).max(1)).max(BLOCK_ROWS))),
+        _ if m > MOST_ROWS => m.div_ceil(BLOCK_ROWS),
+        _ => wanted,
+    }
 }
 
 /// Words along K of `depth` values, with the zeros that the kernel wants behind them.

@@ -7,6 +7,14 @@ use tempfile::TempDir;
 
 use crate::hub_server::{Repository, Server};
 
+/// Directories that a reader has.
+const DIRECTORIES: [&str; 4] = [
+    "work/docs/book/src",
+    "home/.local/share/bash-completion/completions",
+    "home/.zfunc",
+    "home/.config/fish/completions",
+];
+
 /// The directory that each block gets a copy of.
 pub struct Prepared {
     directory: TempDir,
@@ -20,10 +28,9 @@ impl Prepared {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut prepared = Self { directory, hub: Server::start(&[], "") };
         std::os::unix::fs::symlink(assert_cmd::cargo::cargo_bin!("distune"), prepared.path("distune")).unwrap();
-        std::fs::create_dir_all(prepared.path("home/.local/share/bash-completion/completions")).unwrap();
-        ["home/.zfunc", "home/.config/fish/completions"]
-            .iter()
-            .for_each(|name| std::fs::create_dir_all(prepared.path(name)).unwrap());
+        for name in DIRECTORIES {
+            std::fs::create_dir_all(prepared.path(name)).unwrap();
+        }
         copy(&root.join("recipes"), &prepared.path("work/recipes"));
         prepared.write_rows();
         prepared.make_files();
@@ -111,7 +118,9 @@ impl Prepared {
             .env("PATH", format!("{}:{path}", self.directory.path().display()));
         shell.env("HOME", self.path("home")).env("HF_HOME", directory.join("hf")).env("HF_ENDPOINT", &self.hub.url);
         shell.env("DISTUNE_SST2", self.path("sst2")).env("NO_PROXY", "127.0.0.1");
-        ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"].iter().for_each(|name| drop(shell.env_remove(name)));
+        for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"] {
+            shell.env_remove(name);
+        }
         shell
     }
 }
@@ -142,11 +151,12 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
-        match entry.path() {
-            path if path.is_dir() => copy(&path, &target),
-            path => {
-                drop(std::fs::hard_link(&path, &target).or_else(|_| std::fs::copy(&path, &target).map(drop)).unwrap())
-            }
+        let path = entry.path();
+        if path.is_dir() {
+            copy(&path, &target);
+        } else if std::fs::hard_link(&path, &target).is_err() {
+            // another file system
+            std::fs::copy(&path, &target).unwrap();
         }
     }
 }

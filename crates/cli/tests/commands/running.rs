@@ -18,15 +18,21 @@ pub const NOT_RUN: [(&str, &str); 5] = [
     ("cargo run --release -p distune-server --example ", "it measures for a minute"),
 ];
 /// What makes a command shorter than it is for a reader: the command, a word of it with which the rest does not hold, what is added.
-pub const SHORTER: [(&str, &str, &str); 5] = [
+pub const SHORTER: [(&str, &str, &str); 6] = [
     ("distune train", "--data", "--data few-reviews"),
     ("distune train", "--max-steps", "--max-steps 2"),
     ("distune sweep", "--data", "--data few-reviews"),
     ("distune sweep", ".toml", "--max-steps 1"),
+    ("distune bench", "--data", "--data few-reviews"),
     ("distune bench", "--predict", "--steps 1 --batch-size 4"),
 ];
-/// Times that are shorter.
-const TIMES: [(&str, &str); 2] = [("--max-time 10m", "--max-time 4s"), ("--budget 30m", "--budget 2s")];
+/// What is less.
+const LESS: [(&str, &str); 4] = [
+    ("--max-time 10m", "--max-time 4s"),
+    ("--budget 30m", "--budget 2s"),
+    ("--seeds 3", "--seeds 1"),
+    ("--seeds 5", "--seeds 2"),
+];
 /// Other commands that a document may have.
 const OF_THE_SHELL: [&str; 4] = ["cp ", "curl ", "mkdir ", "printf "];
 /// Commands that end with the name of what they write, or have it after so many words.
@@ -204,5 +210,5 @@ fn shorter(line: &str) -> String {
             }
         }
     }
-    TIMES.iter().fold(command, |command, (long, short)| command.replace(long, short)) + redirection
+    LESS.iter().fold(command, |command, (more, less)| command.replace(more, less)) + redirection
 }

@@ -11,12 +11,6 @@ pub struct Block {
     pub message: Option<String>,
 }
 
-impl PartialEq for Block {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.commands, &self.message) == (&other.commands, &other.message)
-    }
-}
-
 /// All of them in their order.
 pub fn blocks(document: &str) -> Vec<Block> {
     let (mut found, mut lines) = (Vec::<Block>::new(), document.lines().enumerate());

@@ -23,9 +23,9 @@ pub fn blocks(document: &str) -> Vec<Block> {
         };
         let within: Vec<&str> = lines.by_ref().map(|(_, line)| line.trim()).take_while(|line| *line != "```").collect();
         if language == "text"
-            && behind_commands
-            && (within[0].starts_with("distune: ") || within[0].starts_with("error: "))
+            && within.first().is_some_and(|line| ["distune: ", "error: "].iter().any(|it| line.starts_with(it)))
         {
+            assert!(behind_commands, "line {}: a message without the command that ends with it", at + 1);
             found.last_mut().unwrap().message = Some(within.join("\n"));
         }
         behind_commands = language == "sh";
@@ -60,7 +60,7 @@ pub fn is_message(found: &str, told: &str) -> bool {
 #[test]
 fn blocks_with_their_messages() {
     let document = "# A\n```sh\n# a comment\ndistune a   # b\n\ndistune c \\\n '#1'\n```\n\n```text\ndistune: wrong …\n```\n```rust\nx\n```\n\
-                    1. in a list\n   ```sh\n   distune d\n   ```\nwords\n```text\ndistune: e\n```\n";
+                    1. in a list\n   ```sh\n   distune d\n   ```\nwords\n```text\ne\n```\n";
     let found = blocks(document);
     assert_eq!(found[0].commands, ["distune a", "distune c '#1'"]);
     assert_eq!((found[0].line, found[0].message.as_deref()), (2, Some("distune: wrong …")));

@@ -118,7 +118,7 @@ impl Prepared {
             .env("PATH", format!("{}:{path}", self.directory.path().display()));
         shell.env("HOME", self.path("home")).env("HF_HOME", directory.join("hf")).env("HF_ENDPOINT", &self.hub.url);
         shell.env("DISTUNE_SST2", self.path("sst2")).env("NO_PROXY", "127.0.0.1");
-        for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"] {
+        for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "DISTUNE_API_KEY"] {
             shell.env_remove(name);
         }
         shell

@@ -58,9 +58,8 @@ fn every_command_of_the_documents_does_what_they_say() {
 /// Runs the commands of a block one after another, but for those that are `done`.
 fn run(block: &Block, prepared: &Prepared, done: &mut HashSet<String>) -> Result<(), String> {
     let mut session = Session::new(prepared);
-    let last = block.commands.len() - 1;
     for (i, command) in block.commands.iter().enumerate() {
-        let message = block.message.as_deref().filter(|_| i == last);
+        let message = block.message.as_deref().filter(|_| i + 1 == block.commands.len());
         let again = command.starts_with("distune") && !command.starts_with("distune serve") && done.contains(command);
         if message.is_some() || !again {
             session.run(command, message).map_err(|problem| format!("{command}\n{problem}"))?;

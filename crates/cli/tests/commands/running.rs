@@ -28,8 +28,8 @@ pub const SHORTER: [(&str, &str, &str); 6] = [
 ];
 /// What is less.
 const LESS: [(&str, &str); 4] = [
-    ("--max-time 10m", "--max-time 4s"),
-    ("--budget 30m", "--budget 2s"),
+    ("--max-time 10m", "--max-time 30s"),
+    ("--budget 30m", "--budget 10s"),
     ("--seeds 3", "--seeds 1"),
     ("--seeds 5", "--seeds 2"),
 ];

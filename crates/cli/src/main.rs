@@ -5,6 +5,8 @@
 
 mod bench;
 mod bench_predict;
+#[cfg(test)]
+mod book;
 mod calibrate;
 mod columns;
 mod compare;

@@ -5,6 +5,8 @@
 mod custom_loop;
 #[path = "../examples/freeze_and_cache.rs"]
 mod freeze_and_cache;
+#[path = "../examples/from_transformers.rs"]
+mod from_transformers;
 #[path = "../examples/multi_label.rs"]
 mod multi_label;
 #[path = "../examples/own_csv.rs"]
@@ -82,4 +84,17 @@ fn a_loop_of_ones_own() {
     assert!(judged.metrics.accuracy > 0.65, "{}", judged.metrics);
     let mut classifier = Classifier::open(&directory.path().display().to_string()).unwrap();
     assert_eq!(classifier.predict(&["dull"]).unwrap().len(), 1);
+}
+
+#[test]
+fn what_a_trainer_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let all = std::fs::read_to_string(support::asset("reviews/train.tsv")).unwrap();
+    let rows: String = all.lines().take(100).map(|line| format!("{line}\n")).collect();
+    std::fs::write(path("reviews.tsv"), rows).unwrap();
+    let judged = from_transformers::run("bundled", &path("reviews.tsv"), &path("run")).unwrap();
+    // a tenth of 99 rows
+    assert_eq!(judged.metrics.rows, 10);
+    assert!(directory.path().join("run/model.safetensors").is_file());
 }

@@ -27,7 +27,7 @@ use crate::{Common, memory, sources, stop};
 ///
 /// A key of the table has a list of values, or for numbers a range such as { min = 1e-5, max = 1e-3, log = true }. method is grid
 /// (all combinations of lists), random or tpe (near what was good), which try so many settings as trials says; seeds is a number
-/// or a list. Trials are compared on the validation rows; docs/layers.md says what the figures are of.
+/// or a list. Trials are compared on the validation rows; docs/book/src/layers.md says what the figures are of.
 #[derive(Args, Debug)]
 #[command(mut_arg("recipe_file", |arg| arg.help("Recipe with a [sweep] table; options win over what is above the table")))]
 pub(crate) struct SweepArgs {

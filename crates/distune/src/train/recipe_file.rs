@@ -10,17 +10,6 @@ use crate::engine::Precision;
 use crate::train::Recipe;
 use crate::{Error, Result};
 
-/// What keys are called in older versions of Transformers or on the command line, and in a recipe.
-const ALIASES: [(&str, &str); 8] = [
-    ("lr_scheduler", "lr_scheduler_type"),
-    ("warmup_ratio", "warmup_steps"),
-    ("epochs", "num_train_epochs"),
-    ("batch_size", "per_device_train_batch_size"),
-    ("per_gpu_train_batch_size", "per_device_train_batch_size"),
-    ("max_length", "max_seq_length"),
-    ("label_smoothing", "label_smoothing_factor"),
-    ("optimizer", "optim"),
-];
 /// The table that makes a recipe the file of a sweep.
 pub(crate) const SWEEP: &str = "sweep";
 /// Values of `precision`.
@@ -64,6 +53,18 @@ impl Default for RecipeFile {
 }
 
 impl RecipeFile {
+    /// What keys are called in older versions of Transformers or on the command line, and in a recipe.
+    pub const ALIASES: [(&str, &str); 8] = [
+        ("lr_scheduler", "lr_scheduler_type"),
+        ("warmup_ratio", "warmup_steps"),
+        ("epochs", "num_train_epochs"),
+        ("batch_size", "per_device_train_batch_size"),
+        ("per_gpu_train_batch_size", "per_device_train_batch_size"),
+        ("max_length", "max_seq_length"),
+        ("label_smoothing", "label_smoothing_factor"),
+        ("optimizer", "optim"),
+    ];
+
     /// The recommended training of a model on data, each named as on the command line: a directory, a file, a name of the hub,
     /// "bundled", "reviews".
     pub fn new(model: &str, data: &str) -> Self {
@@ -137,7 +138,7 @@ impl RecipeFile {
     /// # Errors
     /// [`Error::File`] for a key that there is not, with the nearest one.
     pub(crate) fn canonical(path: &Path, key: &str) -> Result<String> {
-        let name = ALIASES.iter().find(|(old, _)| *old == key).map_or(key, |(_, name)| name);
+        let name = Self::ALIASES.iter().find(|(old, _)| *old == key).map_or(key, |(_, name)| name);
         let known = Self::keys();
         if known.iter().any(|known| known == name) { Ok(name.to_owned()) } else { Err(unknown(path, key, &known)) }
     }
@@ -199,7 +200,7 @@ impl RecipeFile {
 
 /// The error for an unknown key.
 fn unknown(path: &Path, key: &str, known: &[String]) -> Error {
-    let names = || known.iter().map(String::as_str).chain(ALIASES.map(|(old, _)| old));
+    let names = || known.iter().map(String::as_str).chain(RecipeFile::ALIASES.map(|(old, _)| old));
     let nearness = |name: &str| strsim::jaro_winkler(name, key);
     let nearest = names().max_by(|a, b| nearness(a).total_cmp(&nearness(b))).unwrap_or_default();
     let all = known.join(", ");

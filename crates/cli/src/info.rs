@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use distune::Result;
 use distune::data::{Batch, LabelMap};
-use distune::engine::{Cpu, Engine, StepPart, Targets};
+use distune::engine::{Cpu, Engine, Inference, InferencePrecision, StepPart, Targets};
 use distune::model::thawed::Thawed;
 use distune::model::weights::{Group, Table};
 use distune::model::{Architecture, CheckpointSummary, Config, Model, ModelFiles};
@@ -45,6 +45,12 @@ pub(crate) fn run(args: &InfoArgs, common: &Common) -> anyhow::Result<()> {
     let checkpoint = CheckpointSummary::read(&files)?;
     let tokenizer = tokenizer(&files, &config)?;
     let head = config.architecture == Architecture::DistilBert && Model::has_head(&files)?;
+    if config.is_quantized() {
+        // makes sure that it is whole
+        Inference::load(&files, InferencePrecision::Int8)?;
+        let info = Info { args, files: &files, config: &config, checkpoint, tokenizer, head, length: 0, seconds: None };
+        return if common.json { Ok(line(info.json()?)?) } else { info.print() };
+    }
     // also makes sure that the encoder is whole
     let model = Model::load_with_new_head(&files, &LabelMap::of_model(&config), 0)?;
     let length = LENGTH.min(config.max_position_embeddings);
@@ -166,10 +172,7 @@ impl Info<'_> {
     fn json(&self) -> Result<Value> {
         let (c, [embeddings, block, head]) = (self.config, self.parameters());
         let head = if self.head { head } else { 0 };
-        let memory = self.memory()?.into_iter().map(|(part, lora_rank, memory)| {
-            json!({"unfreeze": part.to_string(), "lora_rank": lora_rank, "weights": memory.weights, "gradients": memory.gradients,
-                   "moments": memory.moments, "activations": memory.activations, "total": memory.total()})
-        });
+        let training = if c.is_quantized() { Value::Null } else { self.training()? };
         Ok(json!({
             "event": "info", "model": self.args.model, "architecture": self.architecture(), "layers": c.n_layers, "width": c.dim,
             "feed_forward_width": c.hidden_dim, "heads": c.n_heads, "vocabulary": c.vocab_size,
@@ -180,9 +183,18 @@ impl Info<'_> {
             "checkpoint": {"format": self.checkpoint.format, "files": self.checkpoint.files, "bytes": self.checkpoint.bytes,
                            "tensors": self.checkpoint.dtypes},
             "tokenizer": {"kind": self.tokenizer.0, "cased": self.tokenizer.1},
-            "training": {"rows": ROWS, "tokens": self.length, "memory": memory.collect::<Vec<_>>(),
-                         "seconds_of_1000_rows": self.seconds},
+            "training": training,
         }))
+    }
+
+    /// What training takes.
+    fn training(&self) -> Result<Value> {
+        let memory = self.memory()?.into_iter().map(|(part, lora_rank, memory)| {
+            json!({"unfreeze": part.to_string(), "lora_rank": lora_rank, "weights": memory.weights, "gradients": memory.gradients,
+                   "moments": memory.moments, "activations": memory.activations, "total": memory.total()})
+        });
+        Ok(json!({"rows": ROWS, "tokens": self.length, "memory": memory.collect::<Vec<_>>(),
+                  "seconds_of_1000_rows": self.seconds}))
     }
 
     fn print(&self) -> anyhow::Result<()> {
@@ -225,6 +237,11 @@ impl Info<'_> {
             None => "case unknown",
         };
         line(format!("tokenizer     {case} {}", self.tokenizer.0))?;
+        if c.is_quantized() {
+            return Ok(line(
+                "\nan int8 model, which predicts and cannot be trained further: train the one that it was made of",
+            )?);
+        }
         line(format!(
             "\ntraining memory, batches of {ROWS} rows of {} tokens, beside about 100 MB for the program and the texts:",
             self.length

@@ -68,7 +68,11 @@ pub(crate) fn after(matches: &ArgMatches) -> Vec<String> {
             Some(output) => vec![format!("distune info {output}"), format!("distune train --model {output}")],
             None => Vec::new(),
         },
-        "info" => value(given, "model").map(|model| format!("distune train --model {model}")).into_iter().collect(),
+        "info" => match value(given, "model") {
+            Some(model) if is_quantized(given) => vec![format!("distune predict --model {model} \"your text\"")],
+            Some(model) => vec![format!("distune train --model {model}")],
+            None => Vec::new(),
+        },
         "data" => after_data(given),
         _ => Vec::new(),
     }

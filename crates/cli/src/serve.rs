@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use distune::Error;
 use distune::calibration::Calibration;
-use distune::engine::{InferencePrecision, Predict};
+use distune::engine::Predict;
 use distune::model::Model;
-use distune_server::{Limits, Loaded, LogFormat, Options, Source, Stop, Texts, log, serve};
+use distune_server::{Limits, Loaded, LogFormat, Options, Source, Stop, log, serve};
 use serde_json::json;
 
 use crate::length::LengthArgs;
@@ -197,22 +197,7 @@ fn load(model: &str, how: &How) -> distune::Result<Loaded> {
     let config = classifier.engine.config();
     let calibration = how.calibrated.then(|| Calibration::read(&files.path, &config.labels, config.problem_type));
     let temperature = calibration.transpose()?.map(|calibration| calibration.temperature);
-    let texts = match classifier.trained_on() {
-        None => Texts::Any,
-        Some((_, None)) => Texts::Single,
-        Some((_, Some(_))) => Texts::Pairs,
-    };
     let (model, common) = (model.to_owned(), how.common.clone());
-    Ok(Loaded {
-        dtype: match classifier.precision {
-            InferencePrecision::F32 => "float32",
-            InferencePrecision::Bf16 => "bfloat16",
-            InferencePrecision::Int8 => "int8",
-        },
-        engine: Box::new(classifier.engine),
-        tokenizer: classifier.tokenizer,
-        texts,
-        temperature,
-        weights: Box::new(move || Model::load(&sources::model(&model, &common)?)),
-    })
+    let weights = move || Model::load(&sources::model(&model, &common)?);
+    Ok(Loaded::new(classifier, temperature, Box::new(weights)))
 }

@@ -1,14 +1,14 @@
 //! The models that are served: each has a name and, at any time, one version. Requests keep the version that they began with, so that a
 //! new one may take its place meanwhile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use distune::data::Batch;
-use distune::engine::Predict;
-use distune::model::{Config, Model};
+use distune::engine::{InferencePrecision, Predict};
+use distune::model::{Config, Model, ModelFiles};
 use distune::tokenize::Tokenizer;
-use distune::{Error, Result};
+use distune::{Classifier, Error, Result};
 
 /// Something that loads, each time it is called.
 pub type Load<T> = Box<dyn Fn() -> Result<T> + Send + Sync>;
@@ -39,6 +39,37 @@ pub struct Loaded {
     pub dtype: &'static str,
     /// Its weights in f32, which explanations need.
     pub weights: Load<Model>,
+}
+
+impl Source {
+    /// The model of a directory, in the precision that is fastest here, under its own name.
+    pub fn of_directory(name: &str, directory: &Path) -> Self {
+        let (id, path) = (directory.display().to_string(), directory.to_owned());
+        let load = move || {
+            let weights = path.clone();
+            let classifier = Classifier::open(&path.display().to_string())?;
+            Ok(Loaded::new(classifier, None, Box::new(move || Model::load(&ModelFiles::open(&weights)?))))
+        };
+        Self { name: name.to_owned(), id, directory: Some(directory.to_owned()), load: Box::new(load) }
+    }
+}
+
+impl Loaded {
+    /// A classifier, the temperature of its calibration where that is wanted, and what loads its weights in f32.
+    pub fn new(classifier: Classifier, temperature: Option<f64>, weights: Load<Model>) -> Self {
+        let texts = match classifier.trained_on() {
+            None => Texts::Any,
+            Some((_, None)) => Texts::Single,
+            Some((_, Some(_))) => Texts::Pairs,
+        };
+        let dtype = match classifier.precision {
+            InferencePrecision::F32 => "float32",
+            InferencePrecision::Bf16 => "bfloat16",
+            InferencePrecision::Int8 => "int8",
+        };
+        let Classifier { engine, tokenizer, .. } = classifier;
+        Self { engine: Box::new(engine), tokenizer, texts, temperature, dtype, weights }
+    }
 }
 
 /// What a model takes.

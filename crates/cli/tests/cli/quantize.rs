@@ -80,6 +80,18 @@ fn what_needs_f32_weights_says_what_to_use() {
 }
 
 #[test]
+fn info_tells_what_it_is() {
+    let sandbox = quantized();
+    let info: serde_json::Value = serde_json::from_str(&sandbox.succeeds("info small --json").stdout).unwrap();
+    assert!(info["training"].is_null() && info["checkpoint"]["tensors"]["I8"].as_u64().unwrap() > 0, "{info}");
+    let told = sandbox.succeeds("info small");
+    assert!(!told.stderr.contains("distune train"), "{}", told.stderr);
+    assert_says(&told.stdout, &["2 classes", " I8", "an int8 model, which predicts"]);
+    sandbox.write("small/model.safetensors", "short");
+    assert_says(&sandbox.fails("info small"), &["model.safetensors"]);
+}
+
+#[test]
 fn training_has_no_int8() {
     let sandbox = Sandbox::new();
     for command in ["train --model model --data data --output out", "bench --model model --data data", "info model"] {

@@ -123,6 +123,29 @@ fn says_what_predict_says() {
 }
 
 #[test]
+fn long_texts_are_served_in_windows() {
+    let sandbox = with_classifiers();
+    let text = "film plot ".repeat(40);
+    let options = "--long windows --max-length 16 --window-overlap 4";
+    let serving = Serving::start(&mut sandbox.distune(&format!("{SERVE} {options}")));
+    let (status, answer) = serving.post("/predict", "", &json!({"inputs": text}));
+    assert_eq!(status, 200, "nothing is cut: {answer}");
+    let predicted = |options: &str| -> Value {
+        let command = format!("predict --model classifier --json --precision f32 {options} --");
+        let mut command = sandbox.distune(&command);
+        serde_json::from_slice(&command.arg(&text).output().unwrap().stdout).unwrap()
+    };
+    let (want, cut) = (predicted(options), predicted("--max-length 16"));
+    for prediction in answer.as_array().unwrap() {
+        let want = want["probabilities"][prediction["label"].as_str().unwrap()].as_f64().unwrap();
+        assert!((prediction["score"].as_f64().unwrap() - want).abs() < 1e-6, "{answer} {want}");
+    }
+    assert_ne!(want["probabilities"], cut["probabilities"]);
+    serving.signal("-TERM");
+    assert_eq!(serving.ended().status, Some(0));
+}
+
+#[test]
 fn a_run_is_served_as_it_was_trained() {
     let sandbox = Sandbox::trained();
     let mut calibration: Value = sandbox.json("run/calibration.json");

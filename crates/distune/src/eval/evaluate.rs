@@ -1,8 +1,10 @@
 //! Labelled rows judged by a model. Called after each training epoch and by the program's `eval`.
 
+use std::fmt::{Display, Formatter};
+
 use serde::{Deserialize, Serialize};
 
-use super::{Metrics, Predictions, ProbabilityMetrics};
+use super::{Metrics, Predictions, ProbabilityMetrics, table};
 use crate::data::{Answers, Examples};
 use crate::engine::Predict;
 use crate::model::ProblemType;
@@ -21,6 +23,13 @@ pub struct Evaluation {
     pub probabilities: ProbabilityMetrics,
     /// Seconds that it took.
     pub seconds: f64,
+}
+
+/// The report: accuracy and loss in a line, then precision, recall, F1 and rows of each class.
+impl Display for Evaluation {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        write!(f, "{}, loss {:.4}\n{}", self.metrics, self.loss, table(&self.metrics).trim_end())
+    }
 }
 
 /// Predicts every row and compares with its label.

@@ -148,7 +148,7 @@ fn record_columns(columns: &mut Columns, train: &Table, others: [Option<&Table>;
 
 /// What the rows are called; of several files the first.
 fn data_name(settings: &RecipeFile) -> &str {
-    settings.data.first().map_or("the rows", String::as_str)
+    settings.data.first().map_or("the data", String::as_str)
 }
 
 /// The error for data without a second split.

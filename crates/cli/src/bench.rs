@@ -91,7 +91,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
         (Model::random(config, 0), sources::model(sources::BUNDLED, common)?)
     } else {
         let files = sources::model(&args.model, common)?;
-        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        let config = files.config()?;
         sources::notes(&files, &config).iter().for_each(|text| note(common, text));
         (Model::load_with_new_head(&files, &LabelMap::of_model(&config), 0)?, files)
     };

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &BenchArgs, common: &Common) -> anyhow::Result<()> {
 fn load(args: &BenchArgs, common: &Common) -> anyhow::Result<(Inference, Tokenizer, InferencePrecision)> {
     let is_base = args.model == BASE;
     let files = sources::model(if is_base { sources::BUNDLED } else { &args.model }, common)?;
-    let own = Config::from_json(&files.file("config.json"), &files.config)?;
+    let own = files.config()?;
     let precision = common.inference_precision(&files, &own)?;
     let engine = if is_base {
         note(common, "Random weights in the shape of DistilBERT-base.");

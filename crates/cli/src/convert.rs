@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use distune::model::{Config, Model, save, save_encoder};
+use distune::model::{Model, save, save_encoder};
 use distune::run::RunDirectory;
 use serde_json::json;
 
@@ -26,7 +26,7 @@ pub(crate) struct ConvertArgs {
 pub(crate) fn run(args: &ConvertArgs, common: &Common) -> anyhow::Result<()> {
     let directory = RunDirectory::create(&args.output, args.overwrite)?;
     let mut files = sources::model(&args.model, common)?;
-    let config = Config::from_json(&files.file("config.json"), &files.config)?;
+    let config = files.config()?;
     sources::notes(&files, &config).iter().for_each(|text| note(common, text));
     // a tokenizer that cannot be read is of no use
     LengthArgs::default().tokenizer(&files, &config)?;

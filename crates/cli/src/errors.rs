@@ -99,7 +99,7 @@ fn rows(args: &ErrorsArgs, predictor: &Predictor, common: &Common) -> Result<Row
 
 /// The lengths of the rows as the model reads them.
 fn in_tokens(files: &ModelFiles, table: &Table, length: &LengthArgs) -> Result<Lengths> {
-    let config = distune::model::Config::from_json(&files.file("config.json"), &files.config)?;
+    let config = files.config()?;
     let tokenizer = length.tokenizer(files, &config)?;
     let encoded = match table.pairs.is_empty() {
         true => tokenizer.encode(&table.texts)?,

@@ -41,7 +41,7 @@ pub(crate) struct InfoArgs {
 
 pub(crate) fn run(args: &InfoArgs, common: &Common) -> anyhow::Result<()> {
     let files = sources::model(&args.model, common)?;
-    let config = Config::from_json(&files.file("config.json"), &files.config)?;
+    let config = files.config()?;
     let checkpoint = CheckpointSummary::read(&files)?;
     let tokenizer = tokenizer(&files, &config)?;
     let head = config.architecture == Architecture::DistilBert && Model::has_head(&files)?;

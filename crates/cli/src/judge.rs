@@ -7,7 +7,7 @@ use clap::Args;
 use distune::data::{Answers, Columns, Dataset, Examples, LabelMap, Labels, Lengths, PredictionFile, Table};
 use distune::engine::Predict;
 use distune::eval::{Predictions, predict};
-use distune::model::{Config, Model, ModelFiles, ProblemType};
+use distune::model::{Model, ModelFiles, ProblemType};
 use distune::tokenize::Tokenizer;
 use distune::{Error, Result};
 
@@ -86,7 +86,7 @@ impl Predictor {
     pub(crate) fn model(name: &str, common: &Common) -> Result<Self> {
         let files = sources::model(name, common)?;
         Model::check(&files)?;
-        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        let config = files.config()?;
         Ok(Self::Model { name: name.to_owned(), files, labels: LabelMap::of_model(&config) })
     }
 

@@ -3,7 +3,7 @@
 use distune::Result;
 use distune::data::audit::Part;
 use distune::data::{Columns, Input, Labels, Splits, Table};
-use distune::model::{Config, ModelFiles};
+use distune::model::ModelFiles;
 use distune::sources;
 
 pub(crate) use distune::Classifier;
@@ -66,6 +66,6 @@ pub(crate) fn train_table(name: &str, columns: &Columns, common: &Common) -> Res
 
 /// The classifier that a model's files are, in the precision that was asked for.
 pub(crate) fn classifier(files: &ModelFiles, length: &LengthArgs, common: &Common) -> Result<Classifier> {
-    let config = Config::from_json(&files.file("config.json"), &files.config)?;
+    let config = files.config()?;
     Classifier::of(files, &length.reading(), common.inference_precision(files, &config)?)
 }

@@ -6,7 +6,7 @@ use crate::data::{Columns, Dataset, Examples, LabelMap, Labels, check_text};
 use crate::engine::{Inference, InferencePrecision, Precision, Predict};
 use crate::eval::{Evaluation, evaluate};
 use crate::hub;
-use crate::model::{Config, ModelFiles};
+use crate::model::ModelFiles;
 use crate::predict::{predicted, probabilities, text_logits};
 use crate::sources::{self, Reading};
 use crate::tokenize::{Encoded, Tokenizer};
@@ -75,7 +75,7 @@ impl Classifier {
     /// A model that is not there or has no trained head.
     pub fn open(name: &str) -> Result<Self> {
         let files = sources::model(name, &mut ())?;
-        let quantized = Config::from_json(&files.file("config.json"), &files.config)?.is_quantized();
+        let quantized = files.config()?.is_quantized();
         let precision = if quantized { InferencePrecision::Int8 } else { Precision::fastest().into() };
         Self::of(&files, &Reading::default(), precision)
     }
@@ -85,7 +85,7 @@ impl Classifier {
     /// # Errors
     /// As [`crate::model::Model::load`] and [`Reading::tokenizer`].
     pub fn of(files: &ModelFiles, reading: &Reading, precision: InferencePrecision) -> Result<Self> {
-        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        let config = files.config()?;
         // the tokenizer is read while the weights are
         let (engine, tokenizer) = std::thread::scope(|scope| {
             let tokenizer = scope.spawn(|| reading.tokenizer(files, &config));

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::classifier::Classifier;
+use crate::data::Splits;
 use crate::engine::{Cpu, Engine, Inference, Precision};
 use crate::eval::Evaluation;
 use crate::hub;
@@ -16,7 +17,7 @@ use crate::model::{Config, Model, ModelFiles};
 use crate::report::RunPage;
 use crate::run::{Run, RunDirectory};
 use crate::train::ending::{Beside, Ending, Judged};
-use crate::train::start::{Rows, Start, check_thawed, open_model, read_rows};
+use crate::train::start::{Rows, Start, check_thawed, complete_rows, open_model, read_rows};
 use crate::train::{
     CacheLimits, Checkpoints, Observer, Origin, Outcome, PartOfModel, RecipeFile, Storage, fit_to_time, frozen_hash,
     parts, save_finished, train,
@@ -86,12 +87,34 @@ impl FineTuning {
     ///
     /// # Errors
     /// Those of [`Self::of`]; a model that is not there or not one.
-    pub fn new(mut settings: RecipeFile, observer: &mut dyn hub::Observer) -> Result<Self> {
-        settings.recipe.check()?;
-        let (files, config) = open_model(&settings, observer)?;
-        let recipe = &mut settings.recipe;
-        recipe.max_seq_length = recipe.max_seq_length.min(config.max_position_embeddings);
+    pub fn new(settings: RecipeFile, observer: &mut dyn hub::Observer) -> Result<Self> {
+        let (settings, files, config) = opened(settings, observer)?;
         Self::of(settings, files, &config, observer)
+    }
+
+    /// As [`Self::new`], of rows that are at hand: a sample, or what a program has from elsewhere. The data of the settings are the name
+    /// by which records call them. Splits that are missing are made.
+    ///
+    /// ```
+    /// use distune::prelude::*;
+    ///
+    /// let mut settings = RecipeFile::new("bundled", "reviews");
+    /// settings.recipe.unfreeze = Unfreeze::head();
+    /// let mut splits = distune::sources::splits(&settings.data, &settings.columns, &mut ())?;
+    /// splits.train = splits.train.map(|rows| rows.sample(1000, 42));
+    /// let training = FineTuning::with_rows(settings, splits, &mut ())?;
+    /// assert_eq!(training.rows().train.len(), 1000);
+    /// # Ok::<(), distune::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_rows(settings: RecipeFile, splits: Splits, observer: &mut dyn hub::Observer) -> Result<Self> {
+        let began = Instant::now();
+        let (settings, files, config) = opened(settings, observer)?;
+        check_thawed(&settings, &config)?;
+        let splits = complete_rows(&settings, splits, observer);
+        Self::start(settings, files, &config, splits, began, observer)
     }
 
     /// Reads the rows, makes the splits that are missing, loads the model and gives it a new head where its own does not fit. What is
@@ -100,17 +123,29 @@ impl FineTuning {
     /// # Errors
     /// A model or data that cannot be used; parts to thaw that the model has not got; rows without labels or of one class alone.
     pub fn of(
-        mut settings: RecipeFile,
+        settings: RecipeFile,
         files: ModelFiles,
         config: &Config,
         observer: &mut dyn hub::Observer,
     ) -> Result<Self> {
         let began = Instant::now();
-        // cheapest checks first
-        let precision = settings.precision();
-        settings.precision = Some(precision.to_string());
+        // cheapest check first
         check_thawed(&settings, config)?;
         let splits = read_rows(&settings, observer)?;
+        Self::start(settings, files, config, splits, began, observer)
+    }
+
+    /// With the rows in the splits that it wants.
+    fn start(
+        mut settings: RecipeFile,
+        files: ModelFiles,
+        config: &Config,
+        splits: Splits,
+        began: Instant,
+        observer: &mut dyn hub::Observer,
+    ) -> Result<Self> {
+        let precision = settings.precision();
+        settings.precision = Some(precision.to_string());
         let start = Start::new(&mut settings, files, config, splits, observer)?;
         let Start { model, new_head, tokenizer, max_length, rows, notes, problems } = start;
         let recipe = &settings.recipe;
@@ -134,6 +169,11 @@ impl FineTuning {
     /// What trains and what is frozen.
     pub fn parts(&self) -> &[PartOfModel] {
         &self.known.parts
+    }
+
+    /// The rows in their splits.
+    pub fn rows(&self) -> &Rows {
+        &self.known.rows
     }
 
     /// Where texts are cut, in tokens.
@@ -194,6 +234,15 @@ impl FineTuning {
         let (model, origin) = (merged.unwrap_or(engine).into_model(), storage.checkpoints.map(|kept| kept.origin));
         Ok(FineTuned { began, settings, precision, known, model, outcome, ending, frozen, origin })
     }
+}
+
+/// The settings' model, with texts cut at its positions, if it has fewer than the settings say.
+fn opened(mut settings: RecipeFile, observer: &mut dyn hub::Observer) -> Result<(RecipeFile, ModelFiles, Config)> {
+    settings.recipe.check()?;
+    let (files, config) = open_model(&settings, observer)?;
+    let recipe = &mut settings.recipe;
+    recipe.max_seq_length = recipe.max_seq_length.min(config.max_position_embeddings);
+    Ok((settings, files, config))
 }
 
 /// Records the settings where a run is being written.

@@ -15,6 +15,7 @@ mod own_csv;
 mod quick_start;
 mod support;
 
+use distune::data::Splits;
 use distune::prelude::*;
 
 #[test]
@@ -97,4 +98,27 @@ fn what_a_trainer_does() {
     // a tenth of 99 rows
     assert_eq!(judged.metrics.rows, 10);
     assert!(directory.path().join("run/model.safetensors").is_file());
+}
+
+#[test]
+fn rows_that_are_at_hand() {
+    let row = |i: usize| ["a good film", "a dull film"][i % 2].to_owned() + &format!(" number {i}");
+    let labels = (0..60).map(|i| ["good", "dull"][i % 2].to_owned()).collect();
+    let rows = Table { texts: (0..60).map(row).collect(), labels, lines: (1..=60).collect(), ..Table::default() };
+    let splits = Splits { train: Some(rows.sample(40, 1)), ..Splits::default() };
+    // without a name for the rows too
+    let mut settings = RecipeFile { data: Vec::new(), ..RecipeFile::new("bundled", "") };
+    settings.recipe = Recipe { unfreeze: Unfreeze::head(), num_train_epochs: 1, ..settings.recipe };
+    let training = FineTuning::with_rows(settings.clone(), splits, &mut ()).unwrap();
+    // 80/10/10
+    let of = |examples: &Examples| examples.len();
+    let rows = training.rows();
+    assert_eq!((of(&rows.train), of(&rows.validation), rows.test.as_ref().map(of)), (32, 4, Some(4)));
+    let directory = tempfile::tempdir().unwrap();
+    let trained = training.run(None, &mut ()).unwrap();
+    trained.save(directory.path().join("run")).unwrap();
+    assert_eq!(trained.evaluation().metrics.rows, 4);
+    // and what cannot be trained on is refused as in a file
+    let none = FineTuning::with_rows(settings, Splits::default(), &mut ()).map(drop).unwrap_err().to_string();
+    assert!(none.contains("no validation rows") || none.contains("classes"), "{none}");
 }

@@ -3,7 +3,6 @@
 use clap::Args;
 use distune::Result;
 use distune::data::audit::{Options, Watcher, check, counting_tokenizer};
-use distune::model::Config;
 use distune::tokenize::Tokenizer;
 use serde_json::json;
 
@@ -80,7 +79,7 @@ pub(crate) fn run(args: &CheckArgs, common: &Common) -> anyhow::Result<()> {
 /// The tokenizer that counts, and where a training would cut.
 fn tokenizer(args: &CheckArgs, common: &Common) -> Result<(Tokenizer, usize)> {
     let files = sources::model(&args.model, common)?;
-    let config = Config::from_json(&files.file("config.json"), &files.config)?;
+    let config = files.config()?;
     let max_length = args.max_length.unwrap_or(MAX_LENGTH.min(config.max_position_embeddings));
     // refuses the lengths that a training refuses
     let length = LengthArgs { max_length: Some(max_length), ..LengthArgs::default() };

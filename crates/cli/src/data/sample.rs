@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use distune::data::{Labels, sample};
+use distune::data::Labels;
 
 use super::convert::{STANDARD_OUTPUT, print, write};
 use crate::columns::ColumnArgs;
@@ -38,8 +38,7 @@ pub(crate) fn run(args: &SampleArgs, common: &Common) -> anyhow::Result<()> {
         Some(table) => table,
         None => sources::table(&args.input, Some("train"), &columns, Labels::Required, common)?,
     };
-    let mut sampled = table.without_rows();
-    sampled.extend_from(&table, &sample(&table, args.rows, args.seed));
+    let sampled = table.sample(args.rows, args.seed);
     if args.output == Path::new(STANDARD_OUTPUT) {
         return print(&args.format, &sampled);
     }

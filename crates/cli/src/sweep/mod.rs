@@ -173,7 +173,7 @@ fn fitted(args: &SweepArgs, mut sweep: Sweep, common: &Common) -> Result<Sweep> 
         let one = sweep.settings(&values, seed)?;
         if !configs.iter().any(|(model, _)| *model == one.model) {
             let files = sources::model(one.model.as_deref().unwrap_or_default(), common)?;
-            configs.push((one.model.clone(), Config::from_json(&files.file("config.json"), &files.config)?));
+            configs.push((one.model.clone(), files.config()?));
         }
         settings.push(one);
     }

@@ -7,10 +7,11 @@ use bytesize::ByteSize;
 use distune::FineTuned;
 use distune::calibration::{Calibration, Effect};
 use distune::data::Lengths;
-use distune::eval::{Metrics, table};
 use distune::run::evaluation_results;
 use distune::tensorboard::EventFile;
-use distune::train::{CacheReport, EvaluationRecord, FittedSteps, Observer, PartOfModel, SavedCheckpoint, StepRecord};
+use distune::train::{
+    CacheReport, EvaluationRecord, FittedSteps, Observer, PartOfModel, SavedCheckpoint, StepRecord, parts_table,
+};
 use serde_json::{Value, json};
 
 use crate::calibrate::temperature;
@@ -24,18 +25,7 @@ pub(super) fn show_parts(common: &Common, parts: &[PartOfModel]) -> std::io::Res
     if common.json {
         line(json!({"event": "start", "parts": parts}))?;
     }
-    for part in parts {
-        let state = match part.trained {
-            0 => "frozen".to_owned(),
-            trained if trained == part.parameters => "trains".to_owned(),
-            trained => format!("{} of them train", thousands(trained)),
-        };
-        let from = part.from_epoch.filter(|&epoch| epoch > 1);
-        let from = from.map(|epoch| format!(" from epoch {epoch} on")).unwrap_or_default();
-        note(common, format!("{:<10} {:>12}  {state}{from}", part.part, thousands(part.parameters)));
-    }
-    let (all, trained) = parts.iter().fold((0, 0), |(all, trained), p| (all + p.parameters, trained + p.trained));
-    note(common, format!("{:<10} {:>12}  of {} parameters train", "all", thousands(trained), thousands(all)));
+    parts_table(parts).lines().for_each(|line| note(common, line));
     Ok(())
 }
 
@@ -103,13 +93,7 @@ impl Observer for Watcher<'_> {
 
     fn evaluated(&mut self, record: &EvaluationRecord) {
         let best = if record.best { ", the best so far" } else { "" };
-        let (validation, epoch) = (&record.validation, number_of_epochs(record.epoch));
-        self.progress.note(&format!(
-            "epoch {epoch}: training loss {:.4}, validation loss {:.4}, {}{best}",
-            record.train_loss,
-            validation.loss,
-            short_score(&validation.metrics),
-        ));
+        self.progress.note(&format!("{record}{best}"));
         self.event("evaluation", json!(record));
         self.events.evaluated(record);
     }
@@ -157,12 +141,6 @@ impl Observer for Watcher<'_> {
     fn stop_requested(&self) -> bool {
         stop::requested()
     }
-}
-
-/// "accuracy 89.50 %", or what stands for it with several labels a row.
-fn short_score(metrics: &Metrics) -> String {
-    let name = if metrics.several_labels() { "micro F1" } else { "accuracy" };
-    format!("{name} {:.2} %", 100.0 * metrics.micro_f1)
 }
 
 /// "2", or "1.25" within an epoch.
@@ -267,8 +245,7 @@ fn report(common: &Common, output: &Path, trained: &FineTuned) -> std::io::Resul
         line(format!("Frozen tensors did not change in training (SHA-256 {hash:.16})."))?;
     }
     for (_, name, evaluation) in judged {
-        line(format!("\n{name}: {}, loss {:.4}", evaluation.metrics, evaluation.loss))?;
-        line(table(&evaluation.metrics).trim_end())?;
+        line(format!("\n{name}: {evaluation}"))?;
     }
     line(format!("\n{}", calibrated(&ending.calibration, test_name)))?;
     if let Some(models) = &ending.models {

@@ -11,7 +11,8 @@ use crate::blocks::is_message;
 use crate::directory::Prepared;
 
 /// What is not run, by how it begins, and why.
-pub const NOT_RUN: [(&str, &str); 4] = [
+pub const NOT_RUN: [(&str, &str); 5] = [
+    ("notebooks/setup ", "a build of minutes; .ci/run does it and runs the notebook"),
     ("cargo test ", "it would run this test"),
     ("cargo install ", "a build of minutes; .ci/run does it"),
     ("cargo doc ", "it opens a browser; .ci/run builds the documentation"),

@@ -29,7 +29,6 @@ pub use labels::{Dataset, LabelMap, MAX_CLASSES};
 pub use partition::{Shares, partition};
 pub use read::{Chunk, Chunking, Input, PredictionFile, Table, Trees, read_bytes, read_chunks, read_file, read_files};
 pub(crate) use read::{Header, Record};
-pub use sample::sample;
 pub use splits::{SelectOn, Splits, note_table, read_as_one, read_split, read_splits, read_train, split_files};
 pub use write::{can_write, write_rows, write_table};
 pub(crate) use write::{list_type, text_type, write_lists};

@@ -1,4 +1,4 @@
-//! Fewer rows of a table in the same proportions. Called by `distune data sample`.
+//! Fewer rows of a table in the same proportions. Called by `distune data sample` and by programs.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::Table;
 
 /// Indices of `count` rows in their order (of all, if there are no more), at random by `seed`. Each label gets its share, rounded
 /// so that the sum comes out: down, and one more where the largest fractions were cut off. Without labels all rows are alike.
-pub fn sample(table: &Table, count: usize, seed: u64) -> Vec<usize> {
+fn sample(table: &Table, count: usize, seed: u64) -> Vec<usize> {
     let total = table.len();
     let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for row in 0..total {
@@ -32,4 +32,22 @@ pub fn sample(table: &Table, count: usize, seed: u64) -> Vec<usize> {
     }
     taken.sort_unstable();
     taken
+}
+
+impl Table {
+    /// So many of its rows (all, if there are no more), at random by `seed`, in their order. Each label keeps its share.
+    ///
+    /// ```
+    /// use distune::prelude::*;
+    ///
+    /// let reviews = distune::sources::table("reviews", Some("train"), &Columns::default(), Labels::Required, &mut ())?;
+    /// assert_eq!(reviews.sample(100, 42).len(), 100);
+    /// # Ok::<(), distune::Error>(())
+    /// ```
+    #[must_use]
+    pub fn sample(&self, rows: usize, seed: u64) -> Self {
+        let mut sampled = self.without_rows();
+        sampled.extend_from(self, &sample(self, rows, seed));
+        sampled
+    }
 }

@@ -1,8 +1,10 @@
 //! Labelled rows judged by a model. Called after each training epoch and by the program's `eval`.
 
+use std::fmt::{Display, Formatter};
+
 use serde::{Deserialize, Serialize};
 
-use super::{Metrics, Predictions, ProbabilityMetrics};
+use super::{Metrics, Predictions, ProbabilityMetrics, table};
 use crate::data::{Answers, Examples};
 use crate::engine::Predict;
 use crate::model::ProblemType;
@@ -21,6 +23,13 @@ pub struct Evaluation {
     pub probabilities: ProbabilityMetrics,
     /// Seconds that it took.
     pub seconds: f64,
+}
+
+/// The report: accuracy and loss in a line, then precision, recall, F1 and rows of each class.
+impl Display for Evaluation {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        write!(f, "{}, loss {:.4}\n{}", self.metrics, self.loss, table(&self.metrics).trim_end())
+    }
 }
 
 /// Predicts every row and compares with its label.
@@ -94,5 +103,44 @@ fn row_loss(probabilities: &[f64], truth: &[u32], problem: ProblemType) -> f64 {
             let of = |(id, &p): (usize, &f64)| surprise(if truth.contains(&(id as u32)) { p } else { 1.0 - p });
             probabilities.iter().enumerate().map(of).sum::<f64>() / probabilities.len() as f64
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::train::EvaluationRecord;
+
+    /// Two rows, one right; its loss is the mean of -ln 0.5 and -ln 0.25.
+    fn evaluation() -> Evaluation {
+        let truth = Answers::One(vec![0, 1]);
+        let predictions =
+            Predictions { answers: Answers::One(vec![0, 0]), probabilities: Some(vec![0.5, 0.5, 0.75, 0.25]) };
+        Evaluation::new(&truth, &predictions, &["a".into(), "b".into()]).unwrap()
+    }
+
+    #[test]
+    fn the_report_has_a_line_for_each_class() {
+        let expected = "accuracy 50.00 % (95 % interval 9.5 to 90.5, 1 of 2 rows), loss 1.0397\n\
+                        class  precision  recall      f1    rows\n\
+                        a         0.5000  1.0000  0.6667       1\n\
+                        b         0.0000  0.0000  0.0000       1";
+        assert_eq!(evaluation().to_string(), expected);
+    }
+
+    #[test]
+    fn an_epoch_is_told_in_a_line() {
+        let of = |epoch| EvaluationRecord {
+            epoch,
+            step: 3,
+            train_loss: 0.25,
+            seconds: 1.0,
+            validation: evaluation(),
+            best: true,
+        };
+        let rest = "training loss 0.2500, validation loss 1.0397, accuracy 50.00 %";
+        assert_eq!(of(2.0).to_string(), format!("epoch 2: {rest}"));
+        assert_eq!(of(1.0 / 3.0).to_string(), format!("epoch 0.33: {rest}"));
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use memmap2::Mmap;
 
-use crate::model::Architecture;
+use crate::model::{Architecture, Config};
 use crate::vocabulary::tokenizer_json;
 use crate::{Error, Result};
 
@@ -92,6 +92,14 @@ impl ModelFiles {
         let (config, weights) = (required("config.json")?.to_vec(), Bytes::Embedded(required(SAFETENSORS)?));
         let weights = vec![(SAFETENSORS.to_owned(), weights)];
         Ok(Self { path, config, tokenizer, notes: Vec::new(), weights, index: None })
+    }
+
+    /// What its `config.json` says.
+    ///
+    /// # Errors
+    /// As [`Config::from_json`].
+    pub fn config(&self) -> Result<Config> {
+        Config::from_json(&self.file("config.json"), &self.config)
     }
 
     /// Names and contents of the files with the tensors; nothing after [`Self::forget_weights`].

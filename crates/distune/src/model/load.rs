@@ -78,7 +78,7 @@ impl Model {
 
     /// The config of a classifier as it was trained.
     fn classifier(files: &ModelFiles) -> Result<Config> {
-        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        let config = files.config()?;
         if config.architecture != Architecture::DistilBert {
             let problem = "a BERT encoder, and a head of BERT's (pooler and classifier) is of another form than DistilBERT's: \
                            the model has no trained head";
@@ -96,7 +96,7 @@ impl Model {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_encoder(files: &ModelFiles) -> Result<Self> {
-        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        let config = files.config()?;
         let last_block = Group::Block(config.n_layers - 1);
         Self::read(files, config, last_block)
     }
@@ -107,7 +107,7 @@ impl Model {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_with_new_head(files: &ModelFiles, labels: &LabelMap, seed: u64) -> Result<Self> {
-        let config = Config::from_json(&files.file("config.json"), &files.config)?;
+        let config = files.config()?;
         let config = config.with_labels(labels.names().to_vec(), labels.problem());
         let last_block = Group::Block(config.n_layers - 1);
         let mut model = Self::read(files, config, last_block)?;

@@ -226,44 +226,6 @@ pub(super) fn parts_downwards(thawed: &Thawed) -> Vec<Group> {
     groups
 }
 
-/// One line of the table that is shown before training.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PartOfModel {
-    /// Embeddings, a block or the head.
-    pub part: String,
-    /// Whether anything of it trains.
-    pub trains: bool,
-    /// Its parameters.
-    pub parameters: usize,
-    /// How many of them train.
-    pub trained: usize,
-    /// In gradual unfreezing, the epoch in which it begins to train, counted from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_epoch: Option<usize>,
-}
-
-/// What trains and what is frozen, part by part.
-pub fn parts(table: &Table, thawed: &Thawed, gradual: bool) -> Vec<PartOfModel> {
-    let downwards = if gradual { parts_downwards(thawed) } else { Vec::new() };
-    let mut parts: Vec<(Group, PartOfModel)> = Vec::new();
-    for tensor in table.tensors() {
-        let trained = if thawed.trains(tensor) { tensor.range.len() } else { 0 };
-        match parts.last_mut() {
-            Some((group, part)) if *group == tensor.group => {
-                part.parameters += tensor.range.len();
-                part.trained += trained;
-                part.trains |= trained > 0;
-            }
-            _ => {
-                let from_epoch = downwards.iter().position(|&group| group == tensor.group).map(|at| at + 1);
-                let (part, parameters) = (tensor.group.to_string(), tensor.range.len());
-                parts.push((tensor.group, PartOfModel { part, trains: trained > 0, parameters, trained, from_epoch }));
-            }
-        }
-    }
-    parts.into_iter().map(|(_, part)| part).collect()
-}
-
 /// SHA-256 over the frozen tensors: names and little-endian bytes, in the order of the table.
 pub fn frozen_hash(weights: &Parameters<f32>, thawed: &Thawed) -> String {
     let mut hash = Sha256::new();

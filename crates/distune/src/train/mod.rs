@@ -9,6 +9,7 @@ mod freeze;
 mod lora;
 mod metric;
 mod origin;
+mod parts;
 mod plateau;
 mod progress;
 mod recipe;
@@ -17,6 +18,7 @@ mod schedule;
 pub mod start;
 mod time_limit;
 
+use std::fmt::{Display, Formatter};
 use std::fs::File;
 use std::io::Seek;
 use std::path::{Path, PathBuf};
@@ -33,9 +35,10 @@ pub use cache::{CacheLimits, CacheReport, SharedCache};
 pub use checkpoint::{Checkpoints, SavedCheckpoint, checkpoint_steps, remove_checkpoints};
 pub use class_weights::ClassWeights;
 pub use estimate::TrainingMemory;
-pub use freeze::{PartOfModel, Unfreeze, frozen_hash, parts, stages};
+pub use freeze::{Unfreeze, frozen_hash, stages};
 pub use lora::LoraTargets;
 pub use origin::Origin;
+pub use parts::{PartOfModel, parts, parts_table};
 pub use plateau::Plateau;
 pub use recipe::{Optimizer, Recipe};
 pub use recipe_file::RecipeFile;
@@ -88,6 +91,18 @@ pub struct EvaluationRecord {
     pub validation: Evaluation,
     /// Whether it is the best so far.
     pub best: bool,
+}
+
+/// "epoch 2: training loss 0.2345, validation loss 0.3456, accuracy 89.50 %", or micro F1 with several labels a row.
+impl Display for EvaluationRecord {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        let Self { epoch, train_loss, validation, .. } = self;
+        let epoch = (100.0 * epoch).round() / 100.0;
+        let metrics = &validation.metrics;
+        let name = if metrics.several_labels() { "micro F1" } else { "accuracy" };
+        let (loss, score) = (validation.loss, 100.0 * metrics.micro_f1);
+        write!(f, "epoch {epoch}: training loss {train_loss:.4}, validation loss {loss:.4}, {name} {score:.2} %")
+    }
 }
 
 /// Follows a training, and may stop it.

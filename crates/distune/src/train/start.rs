@@ -19,7 +19,7 @@ const LABELS_SHOWN: usize = 20;
 /// A model that is not there or not one.
 pub fn open_model(settings: &RecipeFile, observer: &mut dyn Observer) -> Result<(ModelFiles, Config)> {
     let files = sources::model(settings.model.as_deref().unwrap_or_default(), observer)?;
-    let config = Config::from_json(&files.file("config.json"), &files.config)?;
+    let config = files.config()?;
     sources::notes(&files, &config).iter().for_each(|text| observer.note(text));
     Ok((files, config))
 }
@@ -37,14 +37,19 @@ pub fn check_thawed(settings: &RecipeFile, config: &Config) -> Result<()> {
 /// # Errors
 /// Data that are not there or cannot be read.
 pub fn read_rows(settings: &RecipeFile, observer: &mut dyn Observer) -> Result<Splits> {
-    let recipe = &settings.recipe;
     let splits = sources::splits(&settings.data, &settings.columns, observer)?;
+    Ok(complete_rows(settings, splits, observer))
+}
+
+/// Rows in the splits that a training wants: what is missing is made, as the settings say, and what is wrong with them is told.
+pub(crate) fn complete_rows(settings: &RecipeFile, splits: Splits, observer: &mut dyn Observer) -> Splits {
+    let recipe = &settings.recipe;
     // of the splits as they are, as `data check` tells them
     let problems = crate::data::audit::quick_check(&splits);
     let splits = Splits { problems, ..splits.complete(recipe.select_on, recipe.seed_of_split()) };
     splits.notes.iter().for_each(|text| observer.note(text));
     splits.problems.iter().for_each(|text| observer.note(text));
-    Ok(splits)
+    splits
 }
 
 /// All that a training starts from.
@@ -101,7 +106,7 @@ impl Start {
         files.forget_weights();
         let Splits { train, validation, test, test_is_dev, notes, problems } = splits;
         let (Some(train), Some(validation)) = (train, validation) else {
-            return Err(no_validation(Path::new(&settings.data[0])));
+            return Err(no_validation(Path::new(data_name(settings))));
         };
         if !train.pairs.is_empty() && config.architecture != Architecture::DistilBert {
             observer.note(
@@ -141,6 +146,11 @@ fn record_columns(columns: &mut Columns, train: &Table, others: [Option<&Table>;
     }
 }
 
+/// What the rows are called; of several files the first.
+fn data_name(settings: &RecipeFile) -> &str {
+    settings.data.first().map_or("the data", String::as_str)
+}
+
 /// The error for data without a second split.
 fn no_validation(data: &Path) -> Error {
     let hint = "It has too few rows, or with --group-column too few groups, to hold some out of them: add rows, or name a \
@@ -157,7 +167,7 @@ fn model_for(
     observer: &mut dyn Observer,
 ) -> Result<(Model, LabelMap, bool)> {
     let tables: Vec<&Table> = splits.train.iter().collect();
-    let fresh = sources::class_names(&settings.data[0], &tables)?;
+    let fresh = sources::class_names(data_name(settings), &tables)?;
     if !settings.new_head && Model::has_head(files)? {
         let own = LabelMap::of_model(config);
         if fresh.problem() == own.problem() && fresh.names().iter().all(|name| own.id(name).is_some()) {

@@ -52,9 +52,12 @@ pub fn parts(table: &Table, thawed: &Thawed, gradual: bool) -> Vec<PartOfModel> 
 /// use distune::prelude::*;
 /// use distune::train::{parts, parts_table};
 ///
-/// let model = Model::load(&distune::sources::model("bundled", &mut ())?)?;
+/// let labels = LabelMap::from_names(vec!["negative".into(), "positive".into()]);
+/// let model = Model::load_with_new_head(&distune::sources::model("bundled", &mut ())?, &labels, 1)?;
 /// let thawed = Unfreeze::blocks(3).resolve(model.weights.table())?;
-/// println!("{}", parts_table(&parts(model.weights.table(), &thawed, false)));
+/// let table = parts_table(&parts(model.weights.table(), &thawed, false));
+/// println!("{table}");
+/// # assert!(table.contains("5,472,002  of 22,713,218 parameters train"), "{table}");
 /// # Ok::<(), distune::Error>(())
 /// ```
 pub fn parts_table(parts: &[PartOfModel]) -> String {

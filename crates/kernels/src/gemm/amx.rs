@@ -7,12 +7,17 @@
 //! 16 rows  tmm6:  tmm0 tmm1 tmm2
 //! 16 rows  tmm6:  tmm3 tmm4 tmm5
 //! ```
+//!
+//! Sums go from there to a small buffer, and from it to the output while the next tile is computed: so the output's way through the
+//! caches costs no time of the multiplying unit.
 
 use std::arch::asm;
+use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
 use super::Epilogue;
 use super::avx512_bf16::Bf16;
+use super::kernel::MOST_TILE_ROWS;
 use super::pack::SQUARE;
 use super::panel::Panel;
 use super::tile::{Block, Tile};
@@ -57,9 +62,6 @@ macro_rules! multiply_step {
 }
 pub(super) use multiply_step;
 
-/// The shapes of this thread's tiles, all of 16 rows of 64 bytes, while it lives.
-pub(super) struct Shapes(PhantomData<*const ()>);
-
 /// What `ldtilecfg` reads: palette, 15 reserved bytes, 16 numbers of bytes a row, 16 numbers of rows.
 #[repr(C, align(64))]
 struct Configuration {
@@ -67,6 +69,9 @@ struct Configuration {
     bytes: [u16; 16],
     rows: [u8; 16],
 }
+
+/// The shapes of this thread's tiles, all of 16 rows of 64 bytes, while it lives.
+pub(super) struct Shapes(PhantomData<*const ()>);
 
 impl Shapes {
     /// Sets them.
@@ -92,90 +97,167 @@ impl Drop for Shapes {
     }
 }
 
-/// Computes a tile: 32 rows, or 16 where it has no more.
-///
-/// # Safety
-///
-/// As [`super::kernel::Kernel::run`]; a [`Shapes`] of this thread lives. Tiles of 16 rows are read of the left operand, whose words
-/// along K lie together, and read and written of the output. The block's depth is a multiple of 16.
-#[target_feature(enable = "avx512f,avx512bf16")]
-pub(super) unsafe fn tile(block: Block, tile: &Tile) {
-    debug_assert!(block.right.len().is_multiple_of(SIDE) && block.left.strides[1] == 1);
-    // SAFETY: passed on.
-    unsafe {
-        if tile.rows > SIDE {
-            multiply::<2>(block, tile);
-        } else {
-            multiply::<1>(block, tile);
-        }
-        if !tile.squares.is_null() {
-            *tile.squares += squares(tile);
-        }
-    }
+/// Computes tiles of the output, one after another.
+pub(super) struct Tiles<'a> {
+    _shapes: Shapes,
+    sums: Sums,
+    /// The tile whose sums these are, when it has not been written yet.
+    waiting: Option<Tile<'a>>,
 }
 
-/// Computes `TILES` times 16 rows. What a piece of assembly leaves in the tiles, the next one finds there: between them is nothing
-/// that uses tiles.
-///
-/// # Safety
-///
-/// See [`tile`].
-#[inline(always)]
-unsafe fn multiply<const TILES: usize>(block: Block, tile: &Tile) {
-    let Block { left, right, ahead } = block;
-    let stride = left.strides[0] * size_of::<u32>();
-    let steps = right.len() / SIDE;
-    // SAFETY: the tiles that are read are inside the operands by the caller's promise.
-    unsafe {
-        begin::<TILES>(tile);
-        let mut asked = 0;
-        for step in 0..steps {
-            let left = left.start.add(step * SIDE);
-            let right = right.as_ptr().add(step * SIDE);
-            multiply_step!("tdpbf16ps", TILES, left, stride, right);
-            let wanted = ahead.rows_until(step + 1, steps);
-            for row in asked..wanted {
-                ahead.ask::<Bf16>(row);
-            }
-            asked = wanted;
-        }
-        store::<TILES>(tile.start.cast(), tile.stride * size_of::<f32>());
-    }
-}
+/// The sums of a tile.
+#[repr(C, align(64))]
+struct Sums([[f32; Panel::COLUMNS]; MOST_TILE_ROWS]);
 
-/// Puts into the sums what the product is added to: nothing, the output, or the bias in every row.
-///
-/// # Safety
-///
-/// See [`tile`].
-#[inline(always)]
-unsafe fn begin<const TILES: usize>(tile: &Tile) {
-    let (from, stride, second) = match tile.epilogue {
+impl<'a> Tiles<'a> {
+    /// Begins.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has AMX, and the operating system lets this process use it.
+    pub(super) unsafe fn new() -> Self {
         // SAFETY: passed on.
-        Epilogue::Overwrite => return unsafe { clear() },
-        Epilogue::Add => (tile.start.cast_const(), tile.stride * size_of::<f32>(), SIDE * tile.stride),
-        Epilogue::Bias(bias) => (bias.as_ptr(), 0, 0),
-    };
-    // SAFETY: the output has these rows by the caller's promise, and the bias 48 numbers.
-    unsafe {
-        asm!(
-            "tileloadd tmm0, [{from} + {stride}]",
-            "tileloadd tmm1, [{from} + {stride} + 64]",
-            "tileloadd tmm2, [{from} + {stride} + 128]",
-            from = in(reg) from, stride = in(reg) stride,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _,
-            options(nostack, readonly),
-        );
-        if TILES == 2 {
-            asm!(
-                "tileloadd tmm3, [{from} + {stride}]",
-                "tileloadd tmm4, [{from} + {stride} + 64]",
-                "tileloadd tmm5, [{from} + {stride} + 128]",
-                from = in(reg) from.add(second), stride = in(reg) stride,
-                out("tmm3") _, out("tmm4") _, out("tmm5") _,
-                options(nostack, readonly),
-            );
+        let shapes = unsafe { Shapes::new() };
+        Self { _shapes: shapes, sums: Sums([[0.0; Panel::COLUMNS]; MOST_TILE_ROWS]), waiting: None }
+    }
+
+    /// Computes a tile of up to 32 rows, and writes the one before. The last one waits for [`Self::finish`].
+    ///
+    /// # Safety
+    ///
+    /// As [`super::kernel::Kernel::run`]; tiles of 16 rows are read of the left operand, whose words along K lie together. The block's
+    /// depth is a multiple of 16.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn compute(&mut self, block: Block, tile: Tile<'a>) {
+        debug_assert!(block.right.len().is_multiple_of(SIDE) && block.left.strides[1] == 1);
+        // SAFETY: passed on.
+        unsafe {
+            match (tile.rows > SIDE, self.waiting.as_ref().is_some_and(|tile| !tile.squares.is_null())) {
+                (true, false) => self.multiply::<2, false>(block, &tile),
+                (true, true) => self.multiply::<2, true>(block, &tile),
+                (false, false) => self.multiply::<1, false>(block, &tile),
+                (false, true) => self.multiply::<1, true>(block, &tile),
+            }
         }
+        self.waiting = Some(tile);
+    }
+
+    /// Computes `TILES` times 16 rows. What a piece of assembly leaves in the tiles, the next one finds there: between them is
+    /// nothing that uses tiles.
+    ///
+    /// # Safety
+    ///
+    /// See [`Self::compute`].
+    #[inline(always)]
+    unsafe fn multiply<const TILES: usize, const SQUARES: bool>(&mut self, block: Block, tile: &Tile) {
+        let Block { left, right, ahead } = block;
+        let stride = left.strides[0] * size_of::<u32>();
+        let steps = right.len() / SIDE;
+        // SAFETY: the tiles that are read are inside the operands by the caller's promise; the sums have 32 rows of 48; the tile
+        // that waits may be written still.
+        unsafe {
+            let mut writer = Writer::new(self.waiting.take());
+            clear();
+            let mut asked = 0;
+            for step in 0..steps {
+                let left = left.start.add(step * SIDE);
+                let right = right.as_ptr().add(step * SIDE);
+                multiply_step!("tdpbf16ps", TILES, left, stride, right);
+                writer.rows::<SQUARES>(&self.sums, MOST_TILE_ROWS * (step + 1) / steps);
+                for row in TILES * SIDE * step / steps..TILES * SIDE * (step + 1) / steps {
+                    for line in 0..3 {
+                        _mm_prefetch::<_MM_HINT_ET0>(tile.start.wrapping_add(row * tile.stride + line * SIDE).cast());
+                    }
+                }
+                let wanted = ahead.rows_until(step + 1, steps);
+                for row in asked..wanted {
+                    ahead.ask::<Bf16>(row);
+                }
+                asked = wanted;
+            }
+            writer.rows::<SQUARES>(&self.sums, MOST_TILE_ROWS);
+            store::<TILES>(self.sums.0.as_mut_ptr().cast(), PANEL_STRIDE);
+        }
+    }
+
+    /// Writes the tile that waits.
+    ///
+    /// # Safety
+    ///
+    /// It may be written still.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn finish(&mut self) {
+        // SAFETY: passed on.
+        unsafe { Writer::new(self.waiting.take()).rows::<true>(&self.sums, MOST_TILE_ROWS) };
+    }
+}
+
+/// Writes a tile of the output, some rows at a time.
+struct Writer<'a> {
+    tile: Option<Tile<'a>>,
+    written: usize,
+    /// The squares of up to eight rows.
+    squares: __m512,
+}
+
+impl<'a> Writer<'a> {
+    /// Of nothing, where there is no tile.
+    ///
+    /// # Safety
+    ///
+    /// The caller is compiled for AVX-512; likewise for all below.
+    #[inline(always)]
+    unsafe fn new(tile: Option<Tile<'a>>) -> Self {
+        // SAFETY: the CPU has the instruction.
+        Self { tile, written: 0, squares: unsafe { _mm512_setzero_ps() } }
+    }
+
+    /// Writes up to this row.
+    ///
+    /// # Safety
+    ///
+    /// The tile may be written.
+    #[inline(always)]
+    unsafe fn rows<const SQUARES: bool>(&mut self, sums: &Sums, end: usize) {
+        let Some(tile) = &self.tile else { return };
+        let end = end.min(tile.rows);
+        for row in self.written..end {
+            let sums = sums.0[row].as_chunks::<SIDE>().0;
+            for (part, sums) in sums.iter().enumerate() {
+                let column = part * SIDE;
+                // all 16, or those that there are
+                let mask = if column + SIDE <= tile.columns { !0 } else { !(!0 << tile.columns.saturating_sub(column)) };
+                // SAFETY: only what the mask has is read and written, of this row of the tile and of the bias.
+                unsafe {
+                    let to = tile.start.wrapping_add(row * tile.stride + column);
+                    let sum = _mm512_loadu_ps(sums.as_ptr());
+                    let value = match tile.epilogue {
+                        Epilogue::Overwrite => sum,
+                        Epilogue::Add => _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), sum),
+                        Epilogue::Bias(bias) => {
+                            _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias.as_ptr().wrapping_add(column)))
+                        }
+                    };
+                    _mm512_mask_storeu_ps(to, mask, value);
+                    if SQUARES {
+                        self.squares = _mm512_mask3_fmadd_ps(value, value, self.squares, mask);
+                    }
+                }
+            }
+            if SQUARES && ((row + 1).is_multiple_of(8) || row + 1 == tile.rows) {
+                // SAFETY: the CPU has the instruction.
+                let squares = std::mem::replace(&mut self.squares, unsafe { _mm512_setzero_ps() });
+                if !tile.squares.is_null() {
+                    let mut lanes = [0.0_f32; SIDE];
+                    // SAFETY: sixteen numbers; the caller's promise.
+                    unsafe {
+                        _mm512_storeu_ps(lanes.as_mut_ptr(), squares);
+                        *tile.squares += lanes.into_iter().map(f64::from).sum::<f64>();
+                    }
+                }
+            }
+        }
+        self.written = end.max(self.written);
     }
 }
 
@@ -222,30 +304,6 @@ pub(super) unsafe fn store<const TILES: usize>(to: *mut u32, stride: usize) {
             );
         }
     }
-}
-
-/// The sum of the squares of what was written, eight rows at a time in f32.
-///
-/// # Safety
-///
-/// The tile may be read.
-#[inline(always)]
-unsafe fn squares(tile: &Tile) -> f64 {
-    let mut total = 0.0;
-    for first in (0..tile.rows).step_by(8) {
-        let mut lanes = [0.0_f32; SIDE];
-        for row in first..tile.rows.min(first + 8) {
-            // SAFETY: a row of the tile.
-            let row = unsafe { std::slice::from_raw_parts(tile.start.add(row * tile.stride), Panel::COLUMNS) };
-            for c in row.as_chunks::<SIDE>().0 {
-                for l in 0..SIDE {
-                    lanes[l] = c[l].mul_add(c[l], lanes[l]);
-                }
-            }
-        }
-        total += lanes.into_iter().map(f64::from).sum::<f64>();
-    }
-    total
 }
 
 /// Products of four sums in registers, in each of `steps`: as many as the CPU can. Returns how many.

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::ahead::{Ahead, Upcoming};
-use super::kernel::{Kernel, MOST_TILE_ROWS};
+use super::kernel::{Kernel, Work};
 use super::pack::{Left, LeftWords};
 use super::panel::{Panel, Right};
-use super::tile::{Block, Tile};
+use super::tile::{Block, ROWS, Tile};
 use super::{Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};
 use crate::optimizer::{Factors, OptimizerStep, Update, optimizer_step};
@@ -274,9 +274,9 @@ impl<'a> Product<'a> {
             other => other,
         };
         let mut parts = upcoming.parts(blocks * row_tiles.len());
-        #[cfg(target_arch = "x86_64")]
+        let add = Epilogue::Add;
         // SAFETY: the kernel is available by the assertion in `new`.
-        let _prepared = unsafe { self.kernel.prepared() };
+        let mut work = unsafe { self.kernel.begin() };
         PANEL.with_borrow_mut(|buffer| {
             for block in 0..blocks {
                 let depth = block * (words / unit) / blocks * unit..(block + 1) * (words / unit) / blocks * unit;
@@ -286,7 +286,7 @@ impl<'a> Product<'a> {
                         buffer.arrange(self.isa, matrix, self.kernel.precision(), first, depth.clone())
                     }
                 };
-                let epilogue = if block == 0 { first } else { Epilogue::Add };
+                let epilogue = if block == 0 { &first } else { &add };
                 for tile in row_tiles.clone() {
                     let ahead = parts.next().unwrap_or(Ahead::NOTHING);
                     // SAFETY: passed on; the kernel is available by the assertion in `new`. There is a number for each tile.
@@ -296,11 +296,13 @@ impl<'a> Product<'a> {
                         let at = self.squares.wrapping_add(tile * self.panels() + panel);
                         let squares = if wanted { at } else { std::ptr::null_mut() };
                         let left = self.left.operand(tile * self.kernel.rows(), depth.start);
-                        self.tile(tile, column, Block { left, right, ahead }, &epilogue, squares);
+                        self.tile(&mut work, tile, column, Block { left, right, ahead }, epilogue, squares);
                     }
                 }
             }
         });
+        // SAFETY: passed on.
+        unsafe { work.finish() };
     }
 
     /// Computes a tile, summed over a stretch of K. The epilogue is that of its panel; it goes by
@@ -309,17 +311,25 @@ impl<'a> Product<'a> {
     /// # Safety
     ///
     /// See [`Self::panel`].
-    unsafe fn tile(&self, tile: usize, column: usize, block: Block, epilogue: &Epilogue, squares: *mut f64) {
+    unsafe fn tile<'b>(
+        &self,
+        work: &mut Work<'b>,
+        tile: usize,
+        column: usize,
+        block: Block,
+        epilogue: &'b Epilogue<'b>,
+        squares: *mut f64,
+    ) {
         let ([m, stride, _], row) = (self.shape, tile * self.kernel.rows());
         let (rows, columns) = (self.kernel.rows().min(m - row), Panel::COLUMNS.min(stride - column));
         // SAFETY: row < m and column < stride, the output's rows and columns.
         let start = unsafe { self.start.add(row * stride + column) };
-        if columns == Panel::COLUMNS && rows.is_multiple_of(self.kernel.granularity()) {
+        if columns == Panel::COLUMNS || self.kernel == Kernel::Amx {
             // SAFETY: these rows and columns of the output exist and are this task's own; the left operand has these rows.
-            return unsafe { self.kernel.run(block, &Tile { start, stride, rows, epilogue, squares }) };
+            return unsafe { work.run(block, Tile { start, stride, rows, columns, epilogue, squares }) };
         }
         // a tile beside the output, which begins with what the product is added to: the same bits as in a whole tile
-        let (mut product, mut padded) = ([0.0; MOST_TILE_ROWS * Panel::COLUMNS], [0.0; Panel::COLUMNS]);
+        let (mut product, mut padded) = ([0.0; ROWS * Panel::COLUMNS], [0.0; Panel::COLUMNS]);
         // SAFETY: row + r < m and column + columns <= stride for the rows r; the elements are this task's own.
         let row_of = |r: usize| unsafe { std::slice::from_raw_parts_mut(start.add(r * stride), columns) };
         let inside = match epilogue {
@@ -334,15 +344,15 @@ impl<'a> Product<'a> {
                 Epilogue::Bias(&padded)
             }
         };
-        let tile = Tile {
-            start: product.as_mut_ptr(),
-            stride: Panel::COLUMNS,
-            rows,
-            epilogue: &inside,
-            squares: std::ptr::null_mut(),
-        };
-        // SAFETY: `product` is a whole tile; the left operand has these rows.
-        unsafe { self.kernel.run(block, &tile) };
+        let (start, stride, columns_of_tile) = (product.as_mut_ptr(), Panel::COLUMNS, Panel::COLUMNS);
+        let squares_of_tile = std::ptr::null_mut();
+        let tile = Tile { start, stride, rows, columns: columns_of_tile, epilogue: &inside, squares: squares_of_tile };
+        // SAFETY: `product` is a whole tile; the left operand has these rows. Only AMX writes later.
+        unsafe {
+            let mut work = self.kernel.begin();
+            work.run(block, tile);
+            work.finish();
+        }
         for (r, product) in product.chunks_exact(Panel::COLUMNS).take(rows).enumerate() {
             let c = row_of(r);
             c.copy_from_slice(&product[..columns]);

@@ -121,15 +121,19 @@ impl Kernel {
         if self == Self::Amx { 1 } else { ROWS }
     }
 
-    /// What a thread needs while it computes tiles.
+    /// Begins to compute tiles on this thread.
     ///
     /// # Safety
     ///
     /// The kernel is available.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) unsafe fn prepared(self) -> Option<amx::Shapes> {
-        // SAFETY: passed on.
-        (self == Self::Amx).then(|| unsafe { amx::Shapes::new() })
+    pub(super) unsafe fn begin<'a>(self) -> Work<'a> {
+        Work {
+            kernel: self,
+            tiles: std::marker::PhantomData,
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: passed on.
+            amx: (self == Self::Amx).then(|| unsafe { amx::Tiles::new() }),
+        }
     }
 
     /// Sums in a vector.
@@ -168,31 +172,56 @@ impl Kernel {
         let products = self.lanes() * self.precision().per_word() * SUMS * steps;
         2.0 * products as f64
     }
+}
 
-    /// Computes a tile.
+/// A kernel that computes one tile after another.
+pub(super) struct Work<'a> {
+    kernel: Kernel,
+    tiles: std::marker::PhantomData<Tile<'a>>,
+    #[cfg(target_arch = "x86_64")]
+    amx: Option<amx::Tiles<'a>>,
+}
+
+impl<'a> Work<'a> {
+    /// Computes a tile. It may be written as late as in [`Self::finish`].
     ///
     /// # Safety
     ///
-    /// The kernel is available, `tile` may be written (see [`Tile`]), and the left operand has its rows, both rounded up to the
-    /// [`Self::granularity`], of which the depth is a multiple. What [`Self::prepared`] returned is alive.
+    /// `tile` may be written until then (see [`Tile`]), and the left operand has its rows, both rounded up to the
+    /// [`Kernel::granularity`], of which the depth is a multiple.
     #[inline]
-    pub(super) unsafe fn run(self, block: Block, tile: &Tile) {
-        // SAFETY: what the callees ask for is what the caller promises.
+    pub(super) unsafe fn run(&mut self, block: Block, tile: Tile<'a>) {
+        // SAFETY: the kernel is available, as promised in `begin`; what else the callees ask for is what the caller promises.
         unsafe {
-            match self {
-                #[cfg(target_arch = "x86_64")]
-                Self::Amx => amx::tile(block, tile),
-                #[cfg(target_arch = "x86_64")]
-                Self::Avx512Bf16 => avx512_bf16::tile(block, tile),
-                #[cfg(target_arch = "x86_64")]
-                Self::Avx512 => avx512::tile(block, tile),
-                #[cfg(target_arch = "x86_64")]
-                Self::Avx2 => avx2::tile(block, tile),
-                #[cfg(target_arch = "aarch64")]
-                Self::Neon => neon::tile(block, tile),
-                Self::PortableBf16 => portable::tile_bf16(block, tile),
-                _ => portable::tile(block, tile),
+            #[cfg(target_arch = "x86_64")]
+            if let Some(amx) = &mut self.amx {
+                return amx.compute(block, tile);
             }
+            match self.kernel {
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Avx512Bf16 => avx512_bf16::tile(block, &tile),
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Avx512 => avx512::tile(block, &tile),
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Avx2 => avx2::tile(block, &tile),
+                #[cfg(target_arch = "aarch64")]
+                Kernel::Neon => neon::tile(block, &tile),
+                Kernel::PortableBf16 => portable::tile_bf16(block, &tile),
+                _ => portable::tile(block, &tile),
+            }
+        }
+    }
+
+    /// Ends: now all tiles are written.
+    ///
+    /// # Safety
+    ///
+    /// They may be.
+    pub(super) unsafe fn finish(self) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(mut amx) = self.amx {
+            // SAFETY: the kernel is available, as promised in `begin`; the caller's promise.
+            unsafe { amx.finish() };
         }
     }
 }

@@ -82,14 +82,15 @@ pub(super) struct Block<'a> {
     pub(super) ahead: Ahead,
 }
 
-/// A tile of the output: `rows <= ROWS` rows, `stride` apart, of `Panel::COLUMNS` numbers each.
+/// A tile of the output: `rows` rows, `stride` apart, of `columns <= Panel::COLUMNS` numbers each, no fewer except with AMX.
 ///
 /// Computing it requires that all of these numbers may be read and written, by this thread only.
 pub(super) struct Tile<'a> {
     pub(super) start: *mut f32,
     pub(super) stride: usize,
     pub(super) rows: usize,
-    /// The bias, if any, has `Panel::COLUMNS` numbers.
+    pub(super) columns: usize,
+    /// The bias, if any, has a number for each column.
     pub(super) epilogue: &'a Epilogue<'a>,
     /// Gets the sum of the squares of what is written, unless it is null.
     pub(super) squares: *mut f64,

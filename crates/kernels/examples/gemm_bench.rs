@@ -1,9 +1,11 @@
 //! Measures the packed matrix multiplication against the peak that the machine shows at the same moment.
 //!
-//! `cargo run --release -p distune-kernels --example gemm_bench -- [threads] [filter,...]`
+//! `cargo run --release -p distune-kernels --example gemm_bench -- [threads] [filter,...] [copies]`
 //!
 //! One line a shape, use and precision: GFLOP/s as a training step multiplies (operands in f32, rounded and rearranged in the
-//! call), the percentage of the peak, and the same for the `gemm` crate (f32). The best of several repetitions counts.
+//! call), the percentage of the peak, and the same for the `gemm` crate (f32). The best of several repetitions counts. With
+//! `copies`, so many products of as many operands and outputs take turns, as those of the layers do in a step: what they read comes
+//! from the memory.
 //! `DISTUNE_ISA` chooses a lower level of instructions.
 
 use std::time::Instant;
@@ -21,6 +23,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let threads: usize = arguments.first().and_then(|x| x.parse().ok()).unwrap_or(1);
     let filter = arguments.get(1).cloned().unwrap_or_default();
+    let copies: usize = arguments.get(2).and_then(|x| x.parse().ok()).unwrap_or(1);
     let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(threads).build() else {
         return eprintln!("no thread pool");
     };
@@ -34,7 +37,7 @@ fn main() {
             for name in ["forward", "input", "weight"] {
                 let title = format!("{name} {precision:?} {}x{}x{}", shape[0], shape[1], shape[2]).to_lowercase();
                 if filter.split(',').any(|filter| title.contains(filter)) {
-                    pool.install(|| measure(&title, name, precision, shape));
+                    pool.install(|| measure(&title, name, precision, shape, copies));
                 }
             }
         }
@@ -42,30 +45,36 @@ fn main() {
 }
 
 /// One line: a linear layer of weights `[N, K]` with M rows.
-fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3]) {
-    let sources = [values(m * k), values(m * n), values(n * k)];
-    let [x, dy, w] = &sources;
-    let (x, dy, w) = (Matrix::new(x, [m, k]), Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]));
-    let bias = values(n);
-    let (a, b, epilogue, [rows, columns, depth]) = match name {
-        "forward" => (x, w.transposed(), Epilogue::Bias(&bias), [m, n, k]),
-        "input" => (dy, w, Epilogue::Overwrite, [m, k, n]),
-        _ => (dy.transposed(), x, Epilogue::Add, [n, k, m]),
+fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3], copies: usize) {
+    let [rows, columns, depth] = match name {
+        "forward" => [m, n, k],
+        "input" => [m, k, n],
+        _ => [n, k, m],
     };
-    let mut buffers = Buffers::default();
-    let mut c = vec![0.0; rows * columns];
+    let sources: Vec<_> = (0..copies).map(|_| [values(m * k), values(m * n), values(n * k)]).collect();
+    let mut outputs = vec![vec![0.0; rows * columns]; copies];
+    let (bias, mut buffers) = (values(n), Buffers::default());
+    let mut product = |copy: usize| {
+        let [x, dy, w] = &sources[copy];
+        let (x, dy, w) = (Matrix::new(x, [m, k]), Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]));
+        let (a, b, epilogue) = match name {
+            "forward" => (x, w.transposed(), Epilogue::Bias(&bias[..])),
+            "input" => (dy, w, Epilogue::Overwrite),
+            _ => (dy.transposed(), x, Epilogue::Overwrite),
+        };
+        multiply(&mut buffers, &mut outputs[copy], a, b, precision, epilogue);
+    };
     let operations = 2.0 * rows as f64 * columns as f64 * depth as f64;
-    let calls = (1e7 / operations).ceil() as usize;
+    let calls = ((1e7 / operations).ceil() as usize).next_multiple_of(copies);
     let operations = operations * calls as f64;
     let (mut best, mut best_peer, mut best_peak) = (0.0_f64, 0.0_f64, 0.0_f64);
+    let mut peer_output = vec![0.0; rows * columns];
     for _ in 0..REPETITIONS {
         best_peak = best_peak.max(peak(precision, 1) / 1e9);
-        best = best.max(rate(operations, || {
-            (0..calls).for_each(|_| multiply(&mut buffers, &mut c, a, b, precision, epilogue));
-        }));
+        best = best.max(rate(operations, || (0..calls).for_each(|call| product(call % copies))));
         if precision == Precision::F32 {
-            best_peer =
-                best_peer.max(rate(operations, || (0..calls).for_each(|_| peer(&mut c, name, [m, n, k], &sources))));
+            let peer = || (0..calls).for_each(|call| peer(&mut peer_output, name, [m, n, k], &sources[call % copies]));
+            best_peer = best_peer.max(rate(operations, peer));
         }
     }
     let cell = |rate: f64| format!("{rate:6.1} {:3.0}%", 100.0 * rate / best_peak);

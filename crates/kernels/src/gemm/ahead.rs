@@ -1,6 +1,7 @@
 //! What a task reads first comes from memory, and waiting for it costs a thread as much as a tenth of a product: so it is asked for
 //! while the task before is multiplied. Evenly, a few lines at a time: a core waits for some two dozen lines at most, and what the
-//! innermost loop reads must not queue behind them.
+//! innermost loop reads must not queue behind them. Not with AMX, whose innermost loop has no time left for it: its products were
+//! up to a sixth slower (docs/LOG.md).
 
 use super::Matrix;
 use super::panel::Panel;
@@ -26,13 +27,6 @@ impl Ahead {
     #[inline(always)]
     pub(super) fn interval(self, depth: usize) -> usize {
         (depth / (self.rows + 1) + 1).max(2)
-    }
-
-    /// How many rows are asked for after `done` of `steps` steps.
-    #[inline(always)]
-    #[cfg(target_arch = "x86_64")] // only AMX counts in rows
-    pub(super) fn rows_until(self, done: usize, steps: usize) -> usize {
-        self.rows * done / steps
     }
 
     /// Asks for a row.

@@ -9,14 +9,14 @@
 //! ```
 //!
 //! Sums go from there to a small buffer, and from it to the output while the next tile is computed: so the output's way through the
-//! caches costs no time of the multiplying unit.
+//! caches costs no time of the multiplying unit. The output's lines are asked for while the tile is computed, and nothing else
+//! (`ahead.rs`): a tile reads so much that whatever comes from the memory beside it is in its way.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
 use super::Epilogue;
-use super::avx512_bf16::Bf16;
 use super::kernel::MOST_TILE_ROWS;
 use super::pack::SQUARE;
 use super::panel::Panel;
@@ -125,7 +125,7 @@ impl<'a> Tiles<'a> {
     ///
     /// # Safety
     ///
-    /// As [`super::kernel::Kernel::run`]; tiles of 16 rows are read of the left operand, whose words along K lie together. The block's
+    /// As [`super::kernel::Work::run`]; tiles of 16 rows are read of the left operand, whose words along K lie together. The block's
     /// depth is a multiple of 16.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) unsafe fn compute(&mut self, block: Block, tile: Tile<'a>) {
@@ -150,7 +150,7 @@ impl<'a> Tiles<'a> {
     /// See [`Self::compute`].
     #[inline(always)]
     unsafe fn multiply<const TILES: usize, const SQUARES: bool>(&mut self, block: Block, tile: &Tile) {
-        let Block { left, right, ahead } = block;
+        let Block { left, right, .. } = block;
         let stride = left.strides[0] * size_of::<u32>();
         let steps = right.len() / SIDE;
         // SAFETY: the tiles that are read are inside the operands by the caller's promise; the sums have 32 rows of 48; the tile
@@ -158,22 +158,19 @@ impl<'a> Tiles<'a> {
         unsafe {
             let mut writer = Writer::new(self.waiting.take());
             clear();
-            let mut asked = 0;
             for step in 0..steps {
                 let left = left.start.add(step * SIDE);
                 let right = right.as_ptr().add(step * SIDE);
                 multiply_step!("tdpbf16ps", TILES, left, stride, right);
                 writer.rows::<SQUARES>(&self.sums, MOST_TILE_ROWS * (step + 1) / steps);
-                for row in TILES * SIDE * step / steps..TILES * SIDE * (step + 1) / steps {
-                    for line in 0..3 {
-                        _mm_prefetch::<_MM_HINT_ET0>(tile.start.wrapping_add(row * tile.stride + line * SIDE).cast());
+                if tile.squares.is_null() {
+                    for row in TILES * SIDE * step / steps..TILES * SIDE * (step + 1) / steps {
+                        let row = tile.start.wrapping_add(row * tile.stride);
+                        for column in (0..Panel::COLUMNS).step_by(SIDE) {
+                            _mm_prefetch::<_MM_HINT_ET0>(row.wrapping_add(column).cast());
+                        }
                     }
                 }
-                let wanted = ahead.rows_until(step + 1, steps);
-                for row in asked..wanted {
-                    ahead.ask::<Bf16>(row);
-                }
-                asked = wanted;
             }
             writer.rows::<SQUARES>(&self.sums, MOST_TILE_ROWS);
             store::<TILES>(self.sums.0.as_mut_ptr().cast(), PANEL_STRIDE);
@@ -188,7 +185,17 @@ impl<'a> Tiles<'a> {
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) unsafe fn finish(&mut self) {
         // SAFETY: passed on.
-        unsafe { Writer::new(self.waiting.take()).rows::<true>(&self.sums, MOST_TILE_ROWS) };
+        unsafe {
+            let squares = self.waiting.as_ref().is_some_and(|tile| !tile.squares.is_null());
+            let mut writer = Writer::new(self.waiting.take());
+            if squares {
+                writer.rows::<true>(&self.sums, MOST_TILE_ROWS);
+                // what went past the caches is there before another thread is told that it is
+                _mm_sfence();
+            } else {
+                writer.rows::<false>(&self.sums, MOST_TILE_ROWS);
+            }
+        }
     }
 }
 
@@ -212,7 +219,8 @@ impl<'a> Writer<'a> {
         Self { tile, written: 0, squares: unsafe { _mm512_setzero_ps() } }
     }
 
-    /// Writes up to this row.
+    /// Writes up to this row. What has `SQUARES` is the gradient of weights, which nobody reads before all others are computed: it
+    /// goes past the caches.
     ///
     /// # Safety
     ///
@@ -226,7 +234,8 @@ impl<'a> Writer<'a> {
             for (part, sums) in sums.iter().enumerate() {
                 let column = part * SIDE;
                 // all 16, or those that there are
-                let mask = if column + SIDE <= tile.columns { !0 } else { !(!0 << tile.columns.saturating_sub(column)) };
+                let mask =
+                    if column + SIDE <= tile.columns { !0 } else { !(!0 << tile.columns.saturating_sub(column)) };
                 // SAFETY: only what the mask has is read and written, of this row of the tile and of the bias.
                 unsafe {
                     let to = tile.start.wrapping_add(row * tile.stride + column);
@@ -238,7 +247,11 @@ impl<'a> Writer<'a> {
                             _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias.as_ptr().wrapping_add(column)))
                         }
                     };
-                    _mm512_mask_storeu_ps(to, mask, value);
+                    if SQUARES && mask == !0 && to.addr().is_multiple_of(64) {
+                        _mm512_stream_ps(to, value);
+                    } else {
+                        _mm512_mask_storeu_ps(to, mask, value);
+                    }
                     if SQUARES {
                         self.squares = _mm512_mask3_fmadd_ps(value, value, self.squares, mask);
                     }

@@ -77,29 +77,14 @@ pub(super) fn multiply_with(
     let product = Product::new(kernel, isa, &mut buffers.left, [c, sums], a, b.shape(), epilogue);
     assert!(squares.is_empty() || squares.len() == product.row_tiles() * product.panels(), "squares of each tile");
     let product = Product { squares: squares.as_mut_ptr(), square: !squares.is_empty(), ..product };
-    let panels = product.panels();
     // the gradient of a weight matrix goes to memory: rows that are finished together lie together there
-    let small_blocks = product.shape[0].div_ceil(BLOCK_ROWS);
+    let small_blocks = product.shape[0].div_ceil(BLOCK_ROWS).max(1);
     let blocks = if a.is_transposed() { small_blocks } else { blocks(kernel, product.shape, TASKS_PER_THREAD) };
-    let arranged = if blocks > 1 { buffers.right.arrange(isa, b, kernel.precision(), product.words()) } else { &[] };
-    let tasks = blocks * panels;
-    let least = product.least_tasks(tasks);
-    let arranged_panel = |panel: usize| &arranged[panel * product.words()..][..product.words()];
-    each_with_next(0..tasks, tasks.div_ceil(least), |task, next| {
-        let (block, panel) = (task / panels, task % panels);
-        let row_tiles = block * product.row_tiles() / blocks..(block + 1) * product.row_tiles() / blocks;
-        let (right, upcoming) = match (blocks, next) {
-            (1, Some(next)) => (Columns::From(b, panel * Panel::COLUMNS), Upcoming::columns(b, next * Panel::COLUMNS)),
-            (1, None) => (Columns::From(b, panel * Panel::COLUMNS), Upcoming::NOTHING),
-            // arranged a moment ago
-            _ => (
-                Columns::Arranged(arranged_panel(panel)),
-                next.map_or(Upcoming::NOTHING, |next| Upcoming::panel(arranged_panel(next % panels))),
-            ),
-        };
-        // SAFETY: no other task has these row tiles of this panel.
-        unsafe { product.panel(row_tiles, panel, right, &upcoming) };
-    });
+    if blocks == 1 {
+        return product.compute(1, |panel| Columns::From(b, panel * Panel::COLUMNS));
+    }
+    let arranged = buffers.right.arrange(isa, b, kernel.precision(), product.words());
+    product.compute(blocks, |panel| Columns::arranged(arranged, panel, product.words()));
 }
 
 /// A right operand `[K, N]` that is arranged once and multiplied with many times.
@@ -127,17 +112,8 @@ impl Arranged {
 pub(crate) fn multiply_arranged(buffers: &mut Buffers, c: &mut [f32], a: Matrix, b: &Arranged, epilogue: Epilogue) {
     let kernel = Kernel::best(b.precision);
     let product = Product::new(kernel, isa(), &mut buffers.left, [c, &mut []], a, b.shape, epilogue);
-    let (panels, words) = (product.panels(), product.words());
     let blocks = blocks(kernel, product.shape, TASKS_PER_THREAD);
-    let columns = |task: usize| &b.right.words()[task % panels * words..][..words];
-    let tasks = blocks * panels;
-    each_with_next(0..tasks, tasks.div_ceil(product.least_tasks(tasks)), |task, next| {
-        let block = task / panels;
-        let row_tiles = block * product.row_tiles() / blocks..(block + 1) * product.row_tiles() / blocks;
-        let upcoming = next.map_or(Upcoming::NOTHING, |&next| Upcoming::panel(columns(next)));
-        // SAFETY: no other task has these row tiles of this panel.
-        unsafe { product.panel(row_tiles, task % panels, Columns::Arranged(columns(task)), &upcoming) };
-    });
+    product.compute(blocks, |panel| Columns::arranged(b.right.words(), panel, product.words()));
 }
 
 /// Where the 48 columns of a panel come from.
@@ -147,6 +123,21 @@ enum Columns<'a> {
     Arranged(&'a [[u32; Panel::COLUMNS]]),
     /// The columns of this operand from this one on.
     From(Matrix<'a>, usize),
+}
+
+impl<'a> Columns<'a> {
+    /// Those of a panel of `words` words along K in an arranged operand.
+    fn arranged(all: &'a [[u32; Panel::COLUMNS]], panel: usize, words: usize) -> Self {
+        Self::Arranged(&all[panel * words..][..words])
+    }
+
+    /// What to ask for before they are wanted.
+    fn upcoming(self) -> Upcoming {
+        match self {
+            Self::Arranged(words) => Upcoming::panel(words),
+            Self::From(matrix, first) => Upcoming::columns(matrix, first),
+        }
+    }
 }
 
 /// `c [M, N] = a [M, K] · wᵀ`, or as the epilogue says, after a step of the optimizer for `w [N, K]`: each task makes it for the
@@ -180,7 +171,10 @@ pub(crate) fn multiply_updating(
         let upcoming = next.map_or(Upcoming::NOTHING, |(_, update)| Upcoming::update(update, k));
         let rows = Matrix::new(w, [w.len() / k, k]);
         // SAFETY: no other task has this panel.
-        unsafe { product.panel(0..product.row_tiles(), panel, Columns::From(rows.transposed(), 0), &upcoming) };
+        unsafe {
+            let columns = Columns::From(rows.transposed(), 0);
+            product.panel(0..product.row_tiles(), panel, columns, 0..product.stretches(), &upcoming);
+        }
     });
 }
 
@@ -190,7 +184,7 @@ fn blocks(kernel: Kernel, [m, n, k]: [usize; 3], tasks: usize) -> usize {
     let wanted = (tasks * rayon::current_num_threads()).div_ceil(n.div_ceil(Panel::COLUMNS).max(1));
     let wanted = wanted.min(m / BLOCK_ROWS).max(1);
     match kernel {
-        Kernel::Amx => wanted.max(m.div_ceil((MOST_WORDS / words(kernel, k).max(1)).max(BLOCK_ROWS))),
+        Kernel::Amx => wanted.max(m.div_ceil(MOST_WORDS / words(kernel, k).clamp(1, kernel.depth()))),
         _ if m > MOST_ROWS => m.div_ceil(BLOCK_ROWS),
         _ => wanted,
     }
@@ -255,44 +249,80 @@ impl<'a> Product<'a> {
         words(self.kernel, self.shape[2])
     }
 
+    /// Into how many stretches K is cut.
+    fn stretches(&self) -> usize {
+        self.words().div_ceil(self.kernel.depth()).max(1)
+    }
+
+    /// The words of a stretch of K.
+    fn words_of(&self, stretch: usize) -> Range<usize> {
+        let (unit, all) = (self.kernel.granularity(), self.stretches());
+        let units = self.words() / unit;
+        stretch * units / all * unit..(stretch + 1) * units / all * unit
+    }
+
+    /// Computes all, the rows in so many blocks. `columns` says where a panel comes from.
+    fn compute<'c>(&self, blocks: usize, columns: impl Fn(usize) -> Columns<'c> + Sync) {
+        let (panels, stretches) = (self.panels(), self.stretches());
+        let tasks = blocks * panels;
+        let workers = tasks.div_ceil(self.least_tasks(tasks));
+        // a block of the left operand that is too long for the cache comes into it a stretch at a time
+        let too_long = self.kernel == Kernel::Amx && self.shape[0].div_ceil(blocks) * self.words() > MOST_WORDS;
+        let at_once = if too_long { 1 } else { stretches };
+        for first in (0..stretches).step_by(at_once) {
+            each_with_next(0..tasks, workers, |task, next| {
+                let (block, panel) = (task / panels, task % panels);
+                let row_tiles = block * self.row_tiles() / blocks..(block + 1) * self.row_tiles() / blocks;
+                let upcoming = next.map_or(Upcoming::NOTHING, |next| columns(next % panels).upcoming());
+                // SAFETY: no other task has these row tiles of this panel.
+                unsafe { self.panel(row_tiles, panel, columns(panel), first..first + at_once, &upcoming) };
+            });
+        }
+    }
+
     /// How many of the tasks are worth a thread together.
     fn least_tasks(&self, tasks: usize) -> usize {
         SMALL.div_ceil((self.shape.iter().product::<usize>() / tasks.max(1)).max(1))
     }
 
-    /// Computes these row tiles of a panel of 48 columns, while `upcoming` comes into the cache.
+    /// Computes these row tiles of a panel of 48 columns, summed over these stretches of K, while `upcoming` comes into the cache.
     ///
     /// # Safety
     ///
     /// They exist, and nobody else has them.
-    unsafe fn panel(&self, row_tiles: Range<usize>, panel: usize, columns: Columns, upcoming: &Upcoming) {
-        let (words, unit) = (self.words(), self.kernel.granularity());
-        let blocks = words.div_ceil(self.kernel.depth()).max(1);
+    unsafe fn panel(
+        &self,
+        row_tiles: Range<usize>,
+        panel: usize,
+        columns: Columns,
+        stretches: Range<usize>,
+        upcoming: &Upcoming,
+    ) {
         let column = panel * Panel::COLUMNS;
         let first = match self.epilogue {
             Epilogue::Bias(bias) => Epilogue::Bias(&bias[column..bias.len().min(column + Panel::COLUMNS)]),
             other => other,
         };
-        let mut parts = upcoming.parts(blocks * row_tiles.len());
+        let mut parts = upcoming.parts(stretches.len() * row_tiles.len());
         let add = Epilogue::Add;
         // SAFETY: the kernel is available by the assertion in `new`.
         let mut work = unsafe { self.kernel.begin() };
         PANEL.with_borrow_mut(|buffer| {
-            for block in 0..blocks {
-                let depth = block * (words / unit) / blocks * unit..(block + 1) * (words / unit) / blocks * unit;
+            for stretch in stretches {
+                let depth = self.words_of(stretch);
                 let right = match columns {
                     Columns::Arranged(words) => &words[depth.clone()],
                     Columns::From(matrix, first) => {
                         buffer.arrange(self.isa, matrix, self.kernel.precision(), first, depth.clone())
                     }
                 };
-                let epilogue = if block == 0 { &first } else { &add };
+                let epilogue = if stretch == 0 { &first } else { &add };
                 for tile in row_tiles.clone() {
                     let ahead = parts.next().unwrap_or(Ahead::NOTHING);
                     // SAFETY: passed on; the kernel is available by the assertion in `new`. There is a number for each tile.
                     unsafe {
                         // the sums of a stretch of K that others follow are not the result
-                        let wanted = self.square && block + 1 == blocks;
+                        let wanted = self.square && stretch + 1 == self.stretches();
                         let at = self.squares.wrapping_add(tile * self.panels() + panel);
                         let squares = if wanted { at } else { std::ptr::null_mut() };
                         let left = self.left.operand(tile * self.kernel.rows(), depth.start);

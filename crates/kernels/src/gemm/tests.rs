@@ -136,7 +136,7 @@ fn every_size_and_layout() {
 #[test]
 fn big() {
     let mut buffers = Buffers::default();
-    for shape in [[150, 300, 1700], [1, 400, 3100], [260, 97, 800], [30, 768, 2049], [1100, 50, 33]] {
+    for shape in [[150, 300, 1700], [1, 400, 3100], [330, 100, 1700], [260, 97, 800], [30, 768, 2049], [1100, 50, 33]] {
         for precision in [Precision::F32, Precision::Bf16] {
             let reference = Reference::new(shape, precision);
             for layout in 0..4 {

@@ -82,7 +82,7 @@ pub(super) struct Block<'a> {
     pub(super) ahead: Ahead,
 }
 
-/// A tile of the output: `rows` rows, `stride` apart, of `columns <= Panel::COLUMNS` numbers each, no fewer except with AMX.
+/// A tile of the output: `rows` rows, `stride` apart, of `columns` numbers each: `Panel::COLUMNS`, with AMX fewer at the edge.
 ///
 /// Computing it requires that all of these numbers may be read and written, by this thread only.
 pub(super) struct Tile<'a> {
@@ -132,6 +132,7 @@ pub(super) unsafe fn products<V: Vector>(steps: usize, word: u32) -> f32 {
 /// the tile's rows and the panel's depth.
 #[inline(always)]
 pub(super) unsafe fn compute<V: Vector, const VECTORS: usize>(block: Block, tile: &Tile) {
+    debug_assert_eq!(tile.columns, Panel::COLUMNS);
     for column in (0..Panel::COLUMNS).step_by(VECTORS * V::LANES) {
         for row in (0..tile.rows).step_by(V::ROWS) {
             // SAFETY: passed on; the rows and columns are inside the tile.

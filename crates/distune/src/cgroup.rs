@@ -54,7 +54,8 @@ fn cpus_of(directories: &[PathBuf]) -> Option<f64> {
 fn memory_of(directories: &[PathBuf]) -> Vec<(u64, u64)> {
     // without a limit the file says "max"
     let bytes = |path: PathBuf| read_to_string(path).ok()?.trim().parse().ok();
-    let of = |directory: &PathBuf| Some((bytes(directory.join("memory.max"))?, bytes(directory.join("memory.current"))?));
+    let of =
+        |directory: &PathBuf| Some((bytes(directory.join("memory.max"))?, bytes(directory.join("memory.current"))?));
     directories.iter().filter_map(of).collect()
 }
 
@@ -97,7 +98,8 @@ mod tests {
     #[test]
     fn version_1() {
         let files = [("cpu/a/cpu.cfs_quota_us", "50000\n"), ("cpu/a/cpu.cfs_period_us", "100000\n")];
-        let root = tree(&[&files[..], &[("cpu/cpu.cfs_quota_us", "-1\n"), ("cpu/cpu.cfs_period_us", "100000\n")]].concat());
+        let root =
+            tree(&[&files[..], &[("cpu/cpu.cfs_quota_us", "-1\n"), ("cpu/cpu.cfs_period_us", "100000\n")]].concat());
         let of = |cgroups: &str| cpus_of(&within(root.path(), cgroups));
         assert_eq!(of("4:memory:/b\n3:cpu,cpuacct:/a\n0::/\n"), Some(0.5));
         assert_eq!(of("3:cpu:/\n0::/\n"), None);

@@ -66,9 +66,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Payload<T> {
             let message = format!("the body: lists and objects in more than {DEEPEST} levels");
             return Err(ApiError::validation(message));
         }
-        serde_json::from_slice(&body)
-            .map(Self)
-            .map_err(|error| ApiError::validation(format!("the body: {error}")))
+        serde_json::from_slice(&body).map(Self).map_err(|error| ApiError::validation(format!("the body: {error}")))
     }
 }
 

@@ -42,7 +42,7 @@ fn slow_senders() {
 /// A client who asks for much and takes nothing of it: the server does not keep the answer, and can end.
 #[test]
 fn clients_who_do_not_read() {
-    let mut server = waits(100);
+    let mut server = waits(500);
     let body = json!({"inputs": "a ".repeat(400_000)}).to_string();
     let head = format!(
         "POST /tokenize HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -53,13 +53,14 @@ fn clients_who_do_not_read() {
     let mut first = [0; 12];
     client.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(1000));
     let start = Instant::now();
     server.end();
     assert!(start.elapsed() < Duration::from_secs(5), "the answer was kept");
-    let (mut rest, mut whole) = (Vec::new(), "{\"id\":5,\"text\":\"a\"}".len() * 400_000);
-    whole -= client.read_to_end(&mut rest).map_or(0, |n| n.min(whole));
-    assert!(whole > 0, "some of the answer is missing");
+    let mut rest = Vec::new();
+    // the end may come as an error
+    let _ = client.read_to_end(&mut rest);
+    assert!(rest.len() < 400_000 * r#"{"id":5,"text":"a"}"#.len(), "some of the answer is missing");
 }
 
 /// Clients of every bad kind at once: those who behave get their answers.

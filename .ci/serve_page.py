@@ -126,30 +126,38 @@ def keyboard(visit):
 def file(visit, directory, picture):
     """Drops a CSV file, predicts its rows, and reads what is downloaded."""
     page = visit.page
-    rows = [[str(at), text, ""] for at, text in enumerate(["a charming film", 'dull, "lifeless"\nand long', "  ", "caf\u00e9"] * 25)]
+    texts = ["a charming film", 'dull, "lifeless"\nand long', "  ", "caf\u00e9", "far too long " * 200]
+    rows = [[str(at), text, "false"] for at, text in enumerate(texts * 20)]
     path = directory / "rows.csv"
     with open(path, "w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([["id", "review", "probability_positive"], *rows])
+        csv.writer(out).writerows([["id", "review", "truncated"], *rows])
     # a file that is dropped is made in the page: no program can hold one over a window
     data = page.evaluate_handle("text => { const data = new DataTransfer(); data.items.add(new File([text], 'rows.csv')); return data }", path.read_bytes().decode())
     page.dispatch_event("#drop", "drop", {"dataTransfer": data})
     expect(page.locator("#file-about")).to_have_text("rows.csv: 100 rows, 3 columns")
     expect(page.get_by_label("Column with the text")).to_have_value("1")
     page.get_by_role("button", name="Predict every row").click()
-    expect(page.locator("#summary")).to_contain_text("25 rows without a text left out.", timeout=60_000)
+    expect(page.locator("#summary")).to_contain_text("20 rows without a text left out.", timeout=60_000)
+    expect(page.locator("#summary")).to_contain_text("20 texts cut at 128 tokens")
+    shown = page.locator("#summary .rows tbody tr")
+    expect(shown).to_have_count(50)
+    for at in range(5):
+        cut = shown.nth(at).locator("td").nth(2)
+        expect(cut).to_have_text("" if at == 2 else str(at == 4).lower())
     visit.width()
     page.screenshot(path=picture, full_page=True)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download rows.predicted.csv").click()
     got = list(csv.reader(open(download.value.path(), newline="", encoding="utf-8")))
-    assert got[0] == ["id", "review", "predicted", "probability_negative", "probability_positive"], got[0]
+    assert got[0] == ["id", "review", "predicted", "probability_negative", "probability_positive", "truncated"], got[0]
     assert [line[:2] for line in got[1:]] == [row[:2] for row in rows]
     for line in got[1:]:
-        label, scores = line[2], line[3:]
+        label, scores, truncated = line[2], line[3:5], line[5]
         if line[1].strip():
             assert label == ("negative", "positive")[float(scores[1]) > float(scores[0])] and abs(sum(map(float, scores)) - 1) < 1e-4, line
+            assert truncated == str(line[1] == texts[4]).lower(), line
         else:
-            assert line[2:] == ["", "", ""], line
+            assert line[2:] == ["", "", "", ""], line
     # and one that is wrong, chosen instead of dropped
     (directory / "bad.csv").write_text('text,id\n"a",1\nb\n')
     page.get_by_label("Choose a .csv").set_input_files(directory / "bad.csv")
@@ -196,22 +204,23 @@ def main(program, run, pictures):
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=OPTIONS)
-        looks = [(name, scheme, {"viewport": {"width": width, "height": 900}, "color_scheme": scheme})
-                 for name, width in (("phone", 390), ("desk", 1280)) for scheme in ("light", "dark")]
+        # no rule of the style sheet is for a width and a scheme at once
+        looks = [(f"{name}-{scheme}", {"viewport": {"width": width, "height": 900}, "color_scheme": scheme})
+                 for name, width, scheme in (("phone", 390, "light"), ("desk", 1280, "dark"))]
         with served(program, "--model", run) as address:
-            for name, scheme, look in looks:
+            for name, look in looks:
                 visit = Visit(browser, address, **look)
-                click(visit, pictures / f"serve-{name}-{scheme}.png")
-                file(visit, directory, pictures / f"serve-file-{name}-{scheme}.png")
-                failed += visit.end(f"one model, {name}, {scheme}")
+                click(visit, pictures / f"serve-{name}.png")
+                file(visit, directory, pictures / f"serve-file-{name}.png")
+                failed += visit.end(f"one model, {name}")
             visit = Visit(browser, address)
             keyboard(visit)
             failed += visit.end("keyboard alone")
         with served(program, "--model", f"first={run}", "--model", f"second={run}") as address:
-            for name, scheme, look in looks:
+            for name, look in looks:
                 visit = Visit(browser, address, **look)
-                two(visit, pictures / f"serve-two-{name}-{scheme}.png")
-                failed += visit.end(f"two models, {name}, {scheme}")
+                two(visit, pictures / f"serve-two-{name}.png")
+                failed += visit.end(f"two models, {name}")
         with served(program, "--model", run, DISTUNE_API_KEY=KEY) as address:
             visit = Visit(browser, "about:blank", viewport={"width": 390, "height": 900})
             # what the browser itself says of a status of 401

@@ -74,7 +74,7 @@ struct LimitArgs {
     /// Bytes of a request's body, at most
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().payload_limit, value_parser = positive)]
     payload_limit: usize,
-    /// Seconds for the head of a request, and again for its body
+    /// Seconds for the head of a request, again for its body, and without a byte of an answer taken
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().read_timeout.as_secs(), value_parser = seconds)]
     read_timeout: u64,
     /// Seconds from then on to the answer

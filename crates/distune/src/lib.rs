@@ -14,6 +14,7 @@ pub mod analysis;
 pub mod attribution;
 pub mod baselines;
 pub mod calibration;
+pub mod cgroup;
 mod classifier;
 pub mod curves;
 pub mod data;

@@ -1,5 +1,7 @@
 //! How much memory there is. Called by [`crate::FineTuning`], by sweeps and by the command line.
 
+use crate::cgroup;
+
 /// Bytes of memory that this process may still take, or 4 GB where the system does not tell.
 pub fn available() -> u64 {
     let read = |path: &str| std::fs::read_to_string(path).ok();
@@ -7,18 +9,13 @@ pub fn available() -> u64 {
         let value = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?.trim().trim_end_matches(" kB");
         Some(value.parse::<u64>().ok()? << 10)
     };
-    let bytes = |path: &str| read(path)?.trim().parse::<u64>().ok();
     let of_machine = read("/proc/meminfo").and_then(kilobytes).unwrap_or(4 << 30);
-    match (limit(), bytes("/sys/fs/cgroup/memory.current")) {
-        (Some(limit), Some(used)) => of_machine.min(limit.saturating_sub(used)),
-        _ => of_machine,
-    }
+    cgroup::memory().into_iter().map(|(limit, used)| limit.saturating_sub(used)).fold(of_machine, u64::min)
 }
 
-/// A container's limit in bytes (cgroup version 2), where there is one.
+/// A container's or a service's limit in bytes (cgroup version 2), where there is one.
 pub fn limit() -> Option<u64> {
-    // without one the file says "max"
-    std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok()?.trim().parse().ok()
+    cgroup::memory().into_iter().map(|(limit, _)| limit).min()
 }
 
 /// The most memory that this process has had, in bytes, where the system tells.

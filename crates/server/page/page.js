@@ -3,6 +3,8 @@
 const LABELS_SHOWN = 8; // of a model with many, before "all labels"
 const LISTED = 30; // words by score, at most
 const MARKED_FROM = 0.05; // of the largest score: what has less is not marked
+const ROWS_SHOWN = 50; // of a file; all are in the download
+const MOST_TEXTS = 1000; // of a request: of more, servers do not tell which were cut
 const AT_ONCE = 4; // requests for a file that are under way
 const LONGEST_BODY = 500_000; // characters of the texts of one request, far below what servers refuse
 
@@ -138,6 +140,10 @@ async function predictInto(card, model, inputs, signal) {
   }
 }
 
+/** The head of a table, some of whose columns are numbers. */
+const headings = (names, numbers) => make("thead", {}, make("tr", {}, ...names.map((textContent, at) =>
+  make("th", { scope: "col", textContent, className: numbers.includes(at) ? "number" : "" }))));
+
 /** Probabilities as a table with bars. */
 function bars(predictions) {
   const row = ({ label, score }) => {
@@ -189,8 +195,7 @@ function explanation(found, texts) {
   const words = [...found.words].sort((a, b) => Math.abs(b.score) - Math.abs(a.score)).slice(0, LISTED);
   const row = ({ word, score }) => make("tr", {}, make("th", { scope: "row", textContent: word }), make("td", { className: "number", textContent: (score > 0 ? "+" : "") + score.toFixed(3) }),
     make("td", { textContent: side(score) }));
-  const heading = ["Word", "Score", `For or against ${found.label}`].map((textContent, at) => make("th", { scope: "col", textContent, className: at === 1 ? "number" : "" }));
-  const list = make("table", {}, make("thead", {}, make("tr", {}, ...heading)), make("tbody", {}, ...words.map(row)));
+  const list = make("table", {}, headings(["Word", "Score", `For or against ${found.label}`], [1]), make("tbody", {}, ...words.map(row)));
   return [...marked, legend, ...(found.complete ? [] : [make("p", { className: "note", textContent: inexact })]),
     make("details", {}, make("summary", { textContent: "Words by score" }), list)];
 }
@@ -313,17 +318,18 @@ async function askPatiently(path, body, signal) {
 }
 
 async function predictFile() {
-  const [model, { name, heading, rows }] = [chosen(), table];
+  const model = chosen(), file = table, { name, rows } = file;
   const { signal } = running = new AbortController();
   const columns = [by("column").value, model.texts === "single" ? "" : by("second-column").value].filter(at => at !== "");
   const texts = rows.map(row => columns.map(at => row[at]));
   const all = rows.map(() => null);
-  let truncated = 0, done = 0;
+  const cut = new Set(); // rows whose texts were truncated
+  let done = 0;
   alertUser();
   by("summary").replaceChildren();
   showProgress(0, rows.length);
   try {
-    const most = (await ask(route(model, "info"), undefined, signal)).json.max_client_batch_size;
+    const most = Math.min((await ask(route(model, "info"), undefined, signal)).json.max_client_batch_size, MOST_TEXTS);
     const waiting = parts(texts, most);
     done = rows.length - waiting.flat().length;
     const work = async () => {
@@ -333,12 +339,12 @@ async function predictFile() {
           throw error;
         });
         part.forEach((row, i) => { all[row] = json[i] });
-        truncated += Number(headers.get("x-compute-truncated"));
+        (headers.get("x-compute-truncated-texts")?.split(",") ?? []).forEach(i => cut.add(part[i]));
         showProgress(done += part.length, rows.length);
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
-    summarize(model, name, heading, rows, all, truncated);
+    summarize(model, file, texts, all, cut);
   } catch (error) {
     if (error.name !== "AbortError") alertUser(error.message);
     else by("summary").replaceChildren(make("p", { textContent: "Stopped." }));
@@ -359,32 +365,46 @@ function showProgress(done, rows) {
   by("done-label").textContent = `${done.toLocaleString("en")} of ${count(rows, "row")}`;
 }
 
-/** How many rows have which label, and the file to download. */
-function summarize(model, name, heading, rows, all, truncated) {
+/** How many rows have which label, the first rows, and the file to download. */
+function summarize(model, file, texts, all, cut) {
   const labels = all.map(predictions => predictions && decided(model, predictions).map(p => p.label));
   const known = labels.filter(Boolean);
   const counted = new Map(model.labels.map(label => [label, 0]));
   known.flat().forEach(label => counted.set(label, counted.get(label) + 1));
   const row = ([label, n]) => make("tr", {}, make("th", { scope: "row", textContent: label }), make("td", { className: "number", textContent: n.toLocaleString("en") }),
     make("td", { className: "number", textContent: percent(n / (known.length || 1)) }));
-  const heads = ["Label", "Rows", "Share"].map((textContent, at) => make("th", { scope: "col", textContent, className: at ? "number" : "" }));
-  const counts = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...Array.from(counted, row)));
+  const counts = make("table", { ariaLabel: "Rows of each label" }, headings(["Label", "Rows", "Share"], [1, 2]), make("tbody", {}, ...Array.from(counted, row)));
   const notes = [];
-  if (truncated) notes.push(`${count(truncated, "text")} cut at ${count(model.max_input_length, "token")}.`);
-  if (known.length < rows.length) notes.push(`${count(rows.length - known.length, "row")} without a text left out.`);
-  // columns as in the files of predictions that `distune eval` reads; old ones of these names make way
+  if (cut.size) notes.push(`${count(cut.size, "text")} cut at ${count(model.max_input_length, "token")}: true in the column truncated.`);
+  if (known.length < labels.length) notes.push(`${count(labels.length - known.length, "row")} without a text left out.`);
   say(`${count(known.length, "row")} predicted.`);
-  const added = ["predicted", ...model.labels.map(label => `probability_${label}`)];
+  const download = `${file.name.replace(/\.[^.]*$/, "")}.predicted.csv`;
+  const csv = predicted(model, file, labels, all, cut);
+  const link = make("a", { className: "button", href: URL.createObjectURL(new Blob(csv, { type: "text/csv" })), download, textContent: `Download ${download}` });
+  by("summary").replaceChildren(make("div", { className: "card" }, make("h3", { textContent: `${file.name}, by ${model.name}` }), counts,
+    ...notes.map(textContent => make("p", { className: "note", textContent })), make("p", {}, link), ...firstRows(texts, labels, all, cut)));
+}
+
+/** The first rows, each with its label, its probability and whether its text was cut. */
+function firstRows(texts, labels, all, cut) {
+  const row = (pair, at) => make("tr", {}, make("th", { scope: "row", className: "number", textContent: at + 1 }), make("td", { className: "label", textContent: labels[at]?.join(", ") ?? "" }),
+    make("td", { className: "number", textContent: all[at] ? percent(all[at][0].score) : "" }),
+    make("td", { textContent: all[at] ? String(cut.has(at)) : "" }), make("td", { className: "text" }, make("div", { textContent: pair.join(" \u2016 ") })));
+  const shown = texts.slice(0, ROWS_SHOWN);
+  const list = make("table", { className: "rows" }, headings(["Row", "Predicted", "Highest", "Truncated", "Text"], [0, 2]), make("tbody", {}, ...shown.map(row)));
+  const title = shown.length < texts.length ? `The first ${shown.length} of ${count(texts.length, "row")}` : "All rows";
+  return [make("details", { open: true }, make("summary", { textContent: title }), make("div", { className: "wide", tabIndex: 0, role: "group", ariaLabel: title }, list))];
+}
+
+/** The lines of the file to download: columns as in the files of predictions that `distune eval` reads; old ones of these names make way. */
+function predicted(model, { heading, rows }, labels, all, cut) {
+  const added = ["predicted", ...model.labels.map(label => `probability_${label}`), "truncated"];
   const kept = heading.map((_, at) => at).filter(at => !added.includes(heading[at]));
   const line = (row, at) => {
     const scores = Object.fromEntries((all[at] ?? []).map(p => [p.label, p.score.toFixed(6)]));
-    return [...kept.map(at => row[at]), (labels[at] ?? []).join("|"), ...model.labels.map(label => scores[label] ?? "")];
+    return [...kept.map(at => row[at]), (labels[at] ?? []).join("|"), ...model.labels.map(label => scores[label] ?? ""), labels[at] ? cut.has(at) : ""];
   };
-  const csv = [[...kept.map(at => heading[at]), ...added], ...rows.map(line)].map(fields => fields.map(quoted).join(",") + "\n");
-  const download = `${name.replace(/\.[^.]*$/, "")}.predicted.csv`;
-  const link = make("a", { className: "button", href: URL.createObjectURL(new Blob(csv, { type: "text/csv" })), download, textContent: `Download ${download}` });
-  by("summary").replaceChildren(make("div", { className: "card" }, make("h3", { textContent: `${name}, by ${model.name}` }), counts,
-    ...notes.map(textContent => make("p", { className: "note", textContent })), make("p", {}, link)));
+  return [[...kept.map(at => heading[at]), ...added], ...rows.map(line)].map(fields => fields.map(field => quoted(String(field))).join(",") + "\n");
 }
 
 // what the user does

@@ -33,6 +33,9 @@ impl FromRequestParts<Arc<State>> for Chosen {
     }
 }
 
+/// Levels of lists and objects in a body, at most; what a route reads has few, and what it passes over may not have more.
+const DEEPEST: usize = 128;
+
 /// A body of JSON.
 pub(crate) struct Payload<T>(pub(crate) T);
 
@@ -58,10 +61,31 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Payload<T> {
                 Some(_) => too_large(),
                 None => ApiError::validation(format!("the body is cut short: {error}")),
             })?;
-        serde_json::from_slice(&body.to_bytes())
-            .map(Self)
-            .map_err(|error| ApiError::validation(format!("the body: {error}")))
+        let body = body.to_bytes();
+        if is_deep(&body) {
+            let message = format!("the body: lists and objects in more than {DEEPEST} levels");
+            return Err(ApiError::validation(message));
+        }
+        serde_json::from_slice(&body).map(Self).map_err(|error| ApiError::validation(format!("the body: {error}")))
     }
+}
+
+/// Whether JSON has more levels than [`DEEPEST`]. Of other bytes, parsing says what is wrong.
+fn is_deep(json: &[u8]) -> bool {
+    let (mut level, mut in_string, mut bytes) = (0_usize, false, json.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if in_string => drop(bytes.next()),
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => level += 1,
+            b']' | b'}' if !in_string => level = level.saturating_sub(1),
+            _ => {}
+        }
+        if level > DEEPEST {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether the type of a body is `application/json` or `application/…+json`.

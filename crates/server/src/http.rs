@@ -1,4 +1,5 @@
-//! Connections: accepted, with TLS or without, bounded in number and in the time for a request's head, and brought to an end.
+//! Connections: accepted, with TLS or without, bounded in number and in the time for a request's head and to take its answer, and brought to
+//! an end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -105,6 +107,9 @@ impl Connections {
             let _place = place;
             // small answers go out at once
             let _ = stream.set_nodelay(true);
+            let mut stream = Box::pin(TimeoutStream::new(stream));
+            // who takes nothing of an answer for so long does not want it
+            stream.as_mut().set_write_timeout_pinned(Some(connections.read_timeout));
             match &connections.tls {
                 None => connections.serve(stream, watcher).await,
                 Some(tls) => match timeout(connections.read_timeout, tls.accept(stream)).await {

@@ -47,11 +47,11 @@ pub(crate) async fn infer(
         let characters = texts.iter().map(Text::characters).sum();
         let encoded = encode(state, version, texts, truncation).await?;
         let tokenization = start.elapsed();
-        let mut times = Times { characters, tokenization, ..Times::default() };
-        for text in &encoded {
+        let mut times = Times { characters, tokenization, texts: encoded.len(), ..Times::default() };
+        for (i, text) in encoded.iter().enumerate() {
             state.metrics.input_length(text.tokens());
             times.tokens += text.tokens();
-            times.truncated += usize::from(text.truncated);
+            times.truncated.extend(text.truncated.then_some(i));
         }
         let logits = compute(state, version, encoded, &mut times).await?;
         Ok((logits, times))

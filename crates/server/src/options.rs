@@ -39,7 +39,7 @@ pub struct Limits {
     pub max_client_batch_size: usize,
     /// Bytes of a request's body.
     pub payload_limit: usize,
-    /// Time for the head of a request, and again for its body.
+    /// Time for the head of a request, again for its body, and without a byte of an answer taken.
     pub read_timeout: Duration,
     /// Time from then on to the answer.
     pub request_timeout: Duration,

@@ -5,7 +5,7 @@ use std::fs::read_to_string;
 
 use bytesize::ByteSize;
 use distune::engine::{Isa, Precision, isa, peak};
-use distune::memory;
+use distune::{cgroup, memory};
 use serde::Serialize;
 
 /// Features of a CPU that make a difference, as Linux calls them.
@@ -99,7 +99,7 @@ pub(super) struct Threads {
     used: usize,
     /// CPUs of the machine that are on.
     cpus: usize,
-    /// CPUs that this process may use at once, where a container says.
+    /// CPUs that this process may use at once, where a container or a service is limited.
     limit: Option<f64>,
 }
 
@@ -107,7 +107,7 @@ impl Threads {
     pub(super) fn here() -> Self {
         let cpus = read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpus = cpus.lines().filter(|line| line.starts_with("processor")).count();
-        Self { used: rayon::current_num_threads(), cpus: cpus.max(1), limit: limit("/sys/fs/cgroup/cpu.max") }
+        Self { used: rayon::current_num_threads(), cpus: cpus.max(1), limit: cgroup::cpus() }
     }
 
     pub(super) fn advice(&self) -> Option<String> {
@@ -115,17 +115,6 @@ impl Threads {
         let wanted = limit.ceil();
         Some(format!("{} threads share {limit} CPUs of this container: --threads {wanted:.0} is faster.", self.used))
     }
-}
-
-/// The limit of a container (cgroup version 2): "max 100000" is none, "150000 100000" is 1.5 CPUs.
-fn limit(path: &str) -> Option<f64> {
-    parse_limit(&read_to_string(path).ok()?)
-}
-
-fn parse_limit(text: &str) -> Option<f64> {
-    let (quota, period) = text.trim().split_once(' ')?;
-    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
-    (period > 0.0).then_some(quota / period)
 }
 
 impl Display for Threads {
@@ -228,9 +217,6 @@ mod tests {
 
     #[test]
     fn limits_of_containers() {
-        assert_eq!(parse_limit("max 100000\n"), None);
-        assert_eq!(parse_limit("150000 100000\n"), Some(1.5));
-        assert_eq!(parse_limit(""), None);
         let threads = |used, limit| Threads { used, cpus: 8, limit }.advice();
         assert_eq!(threads(2, Some(1.5)), None);
         assert_eq!(threads(8, None), None);

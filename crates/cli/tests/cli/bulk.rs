@@ -127,7 +127,8 @@ fn names_that_are_taken() {
         assert_says(&message, &["out.csv: has a column \"predicted\" already", "Rename or remove it"]);
     }
     let message = sandbox.fails(&format!("{PREDICT} --data out.jsonl --output again.jsonl"));
-    assert_says(&message, &["out.jsonl, line 1: has a field \"predicted\" already"]);
+    assert_says(&message, &["out.jsonl, line 1: has a field \"predicted\" already", "Rename or remove the field"]);
+    assert!(!message.contains("write .jsonl"), "it is one: {message}");
 }
 
 /// What is predicted for labelled rows is a file that can be judged, without naming the rows again.

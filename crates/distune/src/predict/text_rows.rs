@@ -44,8 +44,12 @@ fn values(predicted: &Predicted, shape: &Shape) -> Vec<String> {
 /// The lines of a chunk as JSON objects: the object of the input with more fields, or one of its columns.
 pub(super) fn json(chunk: &Chunk, predicted: &[Predicted], shape: &Shape) -> Result<Vec<u8>> {
     let mut lines = String::new();
+    let refused = |row, problem| {
+        let line = chunk.table.lines.get(row).copied().unwrap_or_default();
+        Error::row(&chunk.table.path, line, problem, "Rename or remove the field")
+    };
     for (row, (record, predicted)) in chunk.records.iter().zip(predicted).enumerate() {
-        let own = object(record, chunk, shape).map_err(|problem| of_row(chunk, row, problem))?;
+        let own = object(record, chunk, shape).map_err(|problem| refused(row, problem))?;
         lines.push('{');
         lines += &own;
         if !own.is_empty() {

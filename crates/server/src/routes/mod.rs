@@ -44,7 +44,8 @@ pub(crate) fn router(state: &Arc<State>) -> Result<Router> {
         .route("/health", get(info::health))
         .route("/ping", get(info::health))
         .route("/metrics", get(info::metrics));
-    let documents = SwaggerUi::new("/docs").url("/api-doc/openapi.json", openapi::document());
+    let documents =
+        SwaggerUi::new("/docs").url("/api-doc/openapi.json", openapi::document(state.options.api_key.is_some()));
     // the default one answers without a body
     let no_method =
         || async { ApiError::validation("no such method here").with_status(StatusCode::METHOD_NOT_ALLOWED) };

@@ -16,8 +16,7 @@ const KEY: &str = "api_key";
     info(
         title = "distune",
         description = "Text classification, in the protocol of text-embeddings-inference. Routes of a model serve the default one; \
-                       below /models/{name} they serve that of the name. With --api-key all but /, /health, /ping, /metrics and \
-                       /docs want the header Authorization: Bearer KEY.",
+                       below /models/{name} they serve that of the name.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
@@ -35,8 +34,8 @@ const KEY: &str = "api_key";
 )]
 struct Root;
 
-/// The whole document.
-pub(crate) fn document() -> Document {
+/// The whole document, of a server that wants a key or of one that does not.
+pub(crate) fn document(keyed: bool) -> Document {
     let mut document = Root::openapi();
     let paths = &mut document.paths.paths;
     for route in OF_A_MODEL {
@@ -44,6 +43,9 @@ pub(crate) fn document() -> Document {
             let named = named(item.clone());
             paths.insert(format!("/models/{{name}}{route}"), named);
         }
+    }
+    if !keyed {
+        return document;
     }
     let with_key =
         paths.iter_mut().filter(|(path, _)| path.starts_with("/models") || OF_A_MODEL.contains(&path.as_str()));

@@ -33,14 +33,15 @@ pub(crate) async fn predict(
     Chosen(served): Chosen,
     Payload(request): Payload<PredictRequest>,
 ) -> Result<(HeaderMap, Json<PredictResponse>), ApiError> {
+    let version = served.current();
     let truncate = request.truncate.unwrap_or(state.options.auto_truncate);
     let truncation = Truncation { truncate, direction: request.truncation_direction };
-    let function = if request.raw_scores { Function::None } else { Function::of(served.current().config.problem_type) };
+    let function = if request.raw_scores { Function::None } else { Function::of(version.config.problem_type) };
     let (texts, method) = match request.inputs {
         PredictInput::Single(text) => (vec![text], Method::Single),
         PredictInput::Batch(texts) => (texts, Method::Batch),
     };
-    let (mut all, times) = predictions(&state, &served.current(), texts, method, truncation, function).await?;
+    let (mut all, times) = predictions(&state, &version, texts, method, truncation, function).await?;
     let response = match (method, all.pop()) {
         (Method::Single, Some(one)) => PredictResponse::Single(one),
         (_, last) => PredictResponse::Batch(all.into_iter().chain(last).collect()),

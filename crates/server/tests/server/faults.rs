@@ -1,3 +1,5 @@
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -5,18 +7,18 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 
-use crate::support::{How, Server};
+use crate::support::{How, Server, until};
 
 const HEAD: &[u8] = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
 
-/// A server that waits 100 ms for the head of a request, and again for its body.
-fn impatient() -> Server {
-    Server::with(How::default(), |options| options.limits.read_timeout = Duration::from_millis(100))
+/// A server that waits so long for the head of a request, and again for its body.
+fn waits(milliseconds: u64) -> Server {
+    Server::with(How::default(), |options| options.limits.read_timeout = Duration::from_millis(milliseconds))
 }
 
 #[test]
 fn slow_senders() {
-    let server = impatient();
+    let server = waits(100);
     let start = Instant::now();
     let mut silent = server.client();
     let mut head = server.client();
@@ -35,6 +37,76 @@ fn slow_senders() {
     assert!(silent.closed() && head.closed());
     assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(server.predict(json!("a")).status, 200);
+}
+
+/// A client who asks for much and takes nothing of it: the server does not keep the answer, and can end.
+#[test]
+fn clients_who_do_not_read() {
+    let mut server = waits(500);
+    let body = json!({"inputs": "a ".repeat(400_000)}).to_string();
+    let head = format!(
+        "POST /tokenize HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut client = std::net::TcpStream::connect(server.address).unwrap();
+    client.write_all(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+    let mut first = [0; 12];
+    client.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    std::thread::sleep(Duration::from_millis(1000));
+    let start = Instant::now();
+    server.end();
+    assert!(start.elapsed() < Duration::from_secs(5), "the answer was kept");
+    let mut rest = Vec::new();
+    // the end may come as an error
+    let _ = client.read_to_end(&mut rest);
+    assert!(rest.len() < 400_000 * r#"{"id":5,"text":"a"}"#.len(), "some of the answer is missing");
+}
+
+/// Clients of every bad kind at once: those who behave get their answers.
+#[test]
+fn good_clients_among_bad_ones() {
+    let server = waits(1000);
+    let whole = [HEAD, b"content-length: 25\r\n\r\n{\"inputs\": \"a good film\"}"].concat();
+    let expected = server.predict(json!("a good film")).ok();
+    let going = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for kind in 0..4 {
+            let (server, whole, going) = (&server, &whole, &going);
+            scope.spawn(move || {
+                for n in 0.. {
+                    if !going.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let mut client = server.client();
+                    match kind {
+                        // leaves before the answer, in the middle of a request, after a wrong one
+                        0 => client.send(whole),
+                        1 => client.send(&whole[..1 + n % (whole.len() - 1)]),
+                        2 => client.send(b"\r\n\0 HTTP/9.9\r\n\r\n"),
+                        // sends too slowly
+                        _ => {
+                            client.send(&whole[..whole.len() - 1]);
+                            client.reply().unwrap().fails(408, "Timeout");
+                        }
+                    }
+                }
+            });
+        }
+        let good: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = server.client();
+                    (0..200).all(|_| client.post("/predict", &json!({"inputs": "a good film"})).ok() == expected)
+                })
+            })
+            .collect();
+        let ended: Vec<_> = good.into_iter().map(|client| client.join()).collect();
+        going.store(false, Ordering::Relaxed);
+        assert!(ended.into_iter().all(|same| same.unwrap()), "an answer is another among bad clients");
+    });
+    assert_eq!(server.get("/health").status, 200);
+    until("an empty queue", || server.predict(json!("a")).status == 200 && server.metric("te_queue_size") == 0.0);
 }
 
 #[test]
@@ -129,7 +201,7 @@ fn malformed_bodies() {
     let (requests, values) = (request(), any_json());
     let routes = ["/predict", "/models/first", "/models/second/predict", "/tokenize", "/decode", "/explain"];
     let mut statuses = std::collections::BTreeMap::new();
-    for i in 0..3000 {
+    for i in 0..10_000 {
         let value = if i % 4 == 0 {
             values.new_tree(&mut runner).unwrap().current()
         } else {
@@ -153,6 +225,6 @@ fn malformed_bodies() {
             assert!(reply.json()["error"].is_string());
         }
     }
-    assert!(statuses[&200] > 300 && statuses[&422] > 300 && statuses[&400] > 30, "all kinds come: {statuses:?}");
+    assert!(statuses[&200] > 1000 && statuses[&422] > 1000 && statuses[&400] > 100, "all kinds come: {statuses:?}");
     assert_eq!(server.get("/health").status, 200);
 }

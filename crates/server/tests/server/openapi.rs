@@ -139,6 +139,8 @@ fn answers_are_as_documented() {
         agrees(&document, "post", route, &untyped, &mut seen);
     }
     let guarded = Server::with(How::default(), |options| options.api_key = Some("key".into()));
+    assert!(!document.to_string().contains("security"), "a server without a key asks for none");
+    let document = self::document(&guarded);
     for (route, operations) in document["paths"].as_object().unwrap() {
         let path = route.replace("{name}", "first");
         for method in operations.as_object().unwrap().keys() {

@@ -67,8 +67,15 @@ fn truncation() {
         let body = json!({"inputs": long, "truncate": true, "truncation_direction": direction});
         let reply = server.post("/predict", &body);
         assert_eq!(reply.header("x-compute-truncated"), Some("1"));
+        assert_eq!(reply.header("x-compute-truncated-texts"), Some("0"));
         reply.ok()
     };
+    let batch = server.post("/predict", &json!({"inputs": [["a"], [long], ["bad"], ["a", long]], "truncate": true}));
+    assert_eq!(batch.header("x-compute-truncated"), Some("2"));
+    assert_eq!(batch.header("x-compute-truncated-texts"), Some("1,3"));
+    let whole = server.predict(json!([["a"], ["bad"]]));
+    assert_eq!(whole.header("x-compute-truncated"), Some("0"));
+    assert_eq!(whole.header("x-compute-truncated-texts"), None);
     assert_eq!(cut("Right"), server.predict(json!("good ".repeat(14))).ok());
     assert_eq!(cut("left"), server.predict(json!("bad ".repeat(14))).ok());
     let by_itself = Server::with(How::default(), |options| options.auto_truncate = true);

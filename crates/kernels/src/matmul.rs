@@ -7,9 +7,8 @@ use crate::gemm::{
     Activation, Buffers, Epilogue, Matrix, Precision, Rows, multiply, multiply_and_sum, multiply_updating,
 };
 use crate::optimizer::{OptimizerStep, Update, Weight, optimizer_step, sum_of_squares};
-use crate::parallel::{column_sums, rows_per_task};
+use crate::parallel::column_sums;
 use crate::profile::{Operation, timer};
-use rayon::prelude::*;
 
 /// How linear layers multiply, with buffers that are used again from call to call.
 #[derive(Debug, Default)]
@@ -160,41 +159,20 @@ fn overwrite_or_add<'a, T>(add: bool) -> Epilogue<'a, T> {
     if add { Epilogue::Add } else { Epilogue::Overwrite }
 }
 
-/// `c [M, N] = a [M, K] · b [K, N]` by the `gemm` crate, or as the epilogue says.
-pub(crate) fn multiply_unpacked<T: Real>(c: &mut [T], a: Matrix<T>, b: Matrix<T>, epilogue: Epilogue<T>) {
+/// `c [M, N] = a [M, K] · b [K, N]` by the `matrixmultiply` crate, or as the epilogue says.
+pub(crate) fn multiply_f64(c: &mut [f64], a: Matrix<f64>, b: Matrix<f64>, epilogue: Epilogue<f64>) {
     let ([m, k], [_, n]) = (a.shape(), b.shape());
     assert_eq!(b.shape()[0], k, "right operand of [{m}, {k}] x [{k}, {n}]");
     assert_eq!(Some(c.len()), m.checked_mul(n), "output of [{m}, {k}] x [{k}, {n}]");
     if let Epilogue::Bias(bias) = epilogue {
-        let rows = rows_per_task(n);
-        c.par_chunks_mut(rows * n).for_each(|c| c.chunks_exact_mut(n).for_each(|c| c.copy_from_slice(bias)));
+        c.chunks_exact_mut(n).for_each(|c| c.copy_from_slice(bias));
     }
-    let accumulate = !matches!(epilogue, Epilogue::Overwrite);
-    let ((a, [a_row, a_column]), (b, [b_row, b_column])) = (a.strides(), b.strides());
-    let (row, parallel) = (n as isize, ::gemm::Parallelism::Rayon(0));
+    let kept = if matches!(epilogue, Epilogue::Overwrite) { 0.0 } else { 1.0 };
+    let ((a, [a_row, a_column]), (b, [b_row, b_column]), row) = (a.strides(), b.strides(), n as isize);
     // SAFETY: a matrix has as many values as its shape says and its strides enumerate them; the output was checked
     // above and is borrowed mutably.
     unsafe {
-        ::gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            row,
-            accumulate,
-            a.as_ptr(),
-            a_column,
-            a_row,
-            b.as_ptr(),
-            b_column,
-            b_row,
-            T::ONE,
-            T::ONE,
-            false,
-            false,
-            false,
-            parallel,
-        );
+        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+        matrixmultiply::dgemm(m, k, n, 1.0, a, a_row, a_column, b, b_row, b_column, kept, c, row, 1);
     }
 }

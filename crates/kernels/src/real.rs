@@ -1,7 +1,7 @@
 //! The number type of the kernels: f32 to train, f64 to check gradients.
 
 use crate::gemm::{Activation, Epilogue, Matrix, Small, small, transpose_small};
-use crate::matmul::{Products, multiply_unpacked, update_and_multiply, weight_gradient};
+use crate::matmul::{Products, multiply_f64, update_and_multiply, weight_gradient};
 use crate::optimizer::{OptimizerStep, Update};
 use crate::packed::PackedWeights;
 use crate::small_matmul::{sums_of_rows, transpose_by_element};
@@ -147,7 +147,7 @@ impl Real for f64 {
         sums_of_rows(c, a, b, shape, accumulate);
     }
     fn multiply(_: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
-        multiply_unpacked(c, a, b, epilogue);
+        multiply_f64(c, a, b, epilogue);
     }
     fn multiply_packed(_: &mut Products, _: &mut [Self], _: Matrix<Self>, w: &Self::Packed, _: &[Self], _: Activation) {
         match *w {}

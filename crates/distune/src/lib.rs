@@ -42,3 +42,8 @@ pub mod vocabulary;
 pub use classifier::{Classifier, Prediction};
 pub use error::{Error, Result};
 pub use fine_tune::{FineTuned, FineTuning, fine_tune};
+
+/// The program in README.md, which `cargo test` compiles as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -55,6 +55,26 @@ fn every_command_of_the_documents_does_what_they_say() {
     assert!(done > 100, "{done} commands");
 }
 
+/// `crates/distune/tests/examples.rs` runs what they include; README's program is a doctest of the library.
+#[test]
+fn rust_in_the_book_is_of_the_examples() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../distune");
+    let tested = std::fs::read_to_string(examples.join("tests/examples.rs")).unwrap();
+    let mut found = 0;
+    for chapter in documents().into_iter().skip(1) {
+        let text = std::fs::read_to_string(&chapter).unwrap();
+        for block in text.split("```rust").skip(1) {
+            let name =
+                block.strip_prefix("\n{{#include ../../../crates/distune/").and_then(|rest| rest.split_once(':'));
+            let name =
+                name.unwrap_or_else(|| panic!("{}: Rust that is not included: {block:.60}", chapter.display())).0;
+            assert!(examples.join(name).is_file() && tested.contains(&format!("\"../{name}\"")), "{name}");
+            found += 1;
+        }
+    }
+    assert!(found > 0);
+}
+
 /// Runs the commands of a block one after another, but for those that are `done`.
 fn run(block: &Block, prepared: &Prepared, done: &mut HashSet<String>) -> Result<(), String> {
     let mut session = Session::new(prepared);

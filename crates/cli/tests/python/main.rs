@@ -13,6 +13,8 @@ mod card;
 mod onnx;
 // a run's event file
 mod tensorboard;
+// the program that the book shows beside its own
+mod trainer;
 // a run or a converted model as a model
 mod transformers;
 

@@ -22,6 +22,12 @@ def kinds(notebook) -> set[str]:
     return {kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
 
 
+def pictures(notebook) -> list[str]:
+    """The SVG that the cells show."""
+    shown = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [data["image/svg+xml"] for data in shown if "image/svg+xml" in data]
+
+
 def main() -> None:
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     kept = nbformat.read(source, as_version=4)
@@ -45,6 +51,7 @@ def main() -> None:
         missing = {"image/svg+xml", "text/html"} - kinds(of)
         if missing:
             failed.append(f"{name} shows nothing of the type {', '.join(sorted(missing))}")
+        failed += [f"{name}: a picture that says nothing to who does not see it" for picture in pictures(of) if "aria-label=" not in picture]
         failed += [f"{name}: {told(cell)}" for cell in of.cells if cell.cell_type == "code" and of is kept and told(cell)]
     if failed:
         sys.exit("\n".join(failed))

@@ -33,7 +33,18 @@ pub fn learning_curves(outcome: &Outcome) -> Result<String, String> {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         draw(&root, outcome).map_err(|problem| problem.to_string())?;
     }
-    Ok(svg)
+    Ok(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", described(outcome)), 1))
+}
+
+/// What is told of the picture to who does not see it.
+fn described(outcome: &Outcome) -> String {
+    let steps = outcome.steps.len();
+    let scores: Vec<String> = judged(outcome, score).iter().map(|(_, score)| format!("{score:.2}")).collect();
+    let name = score_name(outcome);
+    format!(
+        "Learning curves over {steps} steps: training and validation loss; {name}, of validation {}",
+        scores.join(", ")
+    )
 }
 
 fn draw(root: &DrawingArea<SVGBackend, Shift>, outcome: &Outcome) -> Result<(), Problem> {
@@ -54,12 +65,19 @@ pub(crate) fn loss_panel(area: &DrawingArea<SVGBackend, Shift>, outcome: &Outcom
 
 /// What the validation rows say of the model, the best one marked.
 pub(crate) fn score_panel(area: &DrawingArea<SVGBackend, Shift>, outcome: &Outcome) -> Result<(), Problem> {
-    let several = outcome.evaluations.first().is_some_and(|e| e.validation.metrics.several_labels());
-    let name = if several { "micro F1, %" } else { "accuracy, %" };
-    let score = |e: &Evaluation| 100.0 * e.metrics.micro_f1;
     let best: Vec<(f64, f64)> = outcome.best().map(|e| (e.step as f64, score(&e.validation))).into_iter().collect();
     let lines = [("validation", &judged(outcome, score)[..], TRAINED)];
-    panel(area, name, outcome.steps.len() as f64, &lines, &best)
+    panel(area, score_name(outcome), outcome.steps.len() as f64, &lines, &best)
+}
+
+/// Accuracy; with several labels a row, micro F1, which is the same number where there is one.
+fn score(e: &Evaluation) -> f64 {
+    100.0 * e.metrics.micro_f1
+}
+
+fn score_name(outcome: &Outcome) -> &'static str {
+    let several = outcome.evaluations.first().is_some_and(|e| e.validation.metrics.several_labels());
+    if several { "micro F1, %" } else { "accuracy, %" }
 }
 
 /// A figure of each evaluation, at its step.
@@ -157,7 +175,8 @@ mod tests {
         for steps in [1, 7, 100_000] {
             let svg = learning_curves(&outcome(steps, 0.7)).unwrap();
             assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-            for said in ["accuracy, %", "loss", "validation", "kept"] {
+            let alone = format!("aria-label=\"Learning curves over {steps} steps:");
+            for said in ["accuracy, %", "loss", "validation", "kept", "role=\"img\"", &alone] {
                 assert!(svg.contains(said), "{said}");
             }
             assert!(svg.len() < 30_000, "{} bytes", svg.len());

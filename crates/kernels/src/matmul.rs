@@ -8,7 +8,7 @@ use crate::gemm::{
 };
 use crate::optimizer::{OptimizerStep, Update, Weight, optimizer_step, sum_of_squares};
 use crate::parallel::column_sums;
-use crate::profile::{Operation, timer};
+use crate::profile::{Operation, apart, timer};
 
 /// How linear layers multiply, with buffers that are used again from call to call.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ pub(crate) fn update_and_multiply<T: Real>(
     bias: &[T],
 ) {
     let Update { w, m, v, average, g, .. } = update;
-    optimizer_step(vec![Update { w: &mut *w, m, v, average, g, ..update }], step);
+    apart(Operation::Linear, || optimizer_step(vec![Update { w: &mut *w, m, v, average, g, ..update }], step));
     let shape = [bias.len(), w.len() / bias.len()];
     T::multiply(p, c, a, Matrix::new(w, shape).transposed(), Epilogue::Bias(bias));
 }

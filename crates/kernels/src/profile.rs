@@ -134,6 +134,16 @@ pub(crate) fn within<R>(part: Operation, of: Operation, work: impl FnOnce() -> R
     result
 }
 
+/// Leaves out of an operation what another one does meanwhile, which counts itself.
+pub(crate) fn apart<R>(of: Operation, work: impl FnOnce() -> R) -> R {
+    let start = ON.load(Ordering::Relaxed).then(Instant::now);
+    let result = work();
+    if let Some(start) = start {
+        COUNTERS[of as usize][1].fetch_sub(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+    result
+}
+
 impl Drop for Timer {
     fn drop(&mut self) {
         if let Some((operation, multiplications, start)) = self.0 {

@@ -12,13 +12,14 @@ use super::{Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};
 use crate::optimizer::{Factors, OptimizerStep, Update, optimizer_step};
 use crate::parallel::each_with_next;
-use crate::profile::{Operation, within};
+use crate::profile::{Operation, apart, within};
 
 /// Tasks that each thread should get: they come out even, and one thread may be slower.
 const TASKS_PER_THREAD: usize = 8;
 /// Rows that one task takes whole, at most: the left operand, which is read again for every panel, stays in the caches.
 const MOST_ROWS: usize = 1024;
-/// Words of the left operand that one task takes whole with AMX, half a level-2 cache: nothing further away is fast enough for it.
+/// Words of the left operand, a stretch of its rows where they are long, that one task reads again for every panel with AMX: half a
+/// level-2 cache, as nothing further away is fast enough for it.
 const MOST_WORDS: usize = 1 << 18;
 /// Rows of a block where there are several: enough to be worth a task.
 const BLOCK_ROWS: usize = 128;
@@ -156,7 +157,7 @@ pub(crate) fn multiply_updating(
     // with few panels the tasks come out less even, which costs less than another way through the memory
     if blocks(kernel, [m, n, k], 2) > 1 {
         let Update { w, m, v, average, g, .. } = update;
-        optimizer_step(vec![Update { w: &mut *w, m, v, average, g, ..update }], step);
+        apart(Operation::Linear, || optimizer_step(vec![Update { w: &mut *w, m, v, average, g, ..update }], step));
         return multiply(buffers, c, a, Matrix::new(w, [n, k]).transposed(), precision, epilogue);
     }
     let product = Product::new(kernel, isa(), &mut buffers.left, [c, &mut []], a, [k, n], epilogue);

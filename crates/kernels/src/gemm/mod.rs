@@ -7,6 +7,7 @@
 //!     arrange that part of b in the thread's cache                                                  panel.rs
 //!     for each 8 rows: an 8 x 48 tile of c in registers       (K innermost; 32 rows with AMX)       tile.rs, amx.rs
 //!       while a part of what the next task reads is asked for                                       ahead.rs
+//!       (with AMX, while the tile before is written)
 //! ```
 //!
 //! What is arranged is the same for every CPU; only the innermost tile, rounding and transposing are compiled per instruction

@@ -2,6 +2,9 @@
 //!
 //! `cargo run --release -p distune-kernels --example gemm_bench -- [threads] [filter,...] [copies]`
 //!
+//! `packed`, `packed gelu` and `int8 gelu` are the products of predictions, of weights that were arranged beforehand; the peak beside
+//! int8 is that of bf16.
+//!
 //! One line a shape, use and precision: GFLOP/s as a training step multiplies (operands in f32, rounded and rearranged in the
 //! call), the percentage of the peak, and the same for the `gemm` crate (f32). The best of several repetitions counts. With
 //! `copies`, so many products of as many operands and outputs take turns, as those of the layers do in a step: what they read comes
@@ -10,7 +13,10 @@
 
 use std::time::Instant;
 
-use distune_kernels::{Buffers, Epilogue, LargePages, Matrix, Precision, multiply, peak};
+use distune_kernels::{
+    Buffers, Epilogue, LargePages, Matrix, PackedWeights, Precision, Products, Quantized, Weight, linear, linear_gelu,
+    multiply, peak,
+};
 
 /// The program's.
 #[global_allocator]
@@ -34,8 +40,11 @@ fn main() {
     shapes.extend([[106, 768, 768], [106, 3072, 768], [106, 768, 3072], [32, 768, 768], [1, 768, 768]]);
     for precision in [Precision::Bf16, Precision::F32] {
         for shape in shapes.clone() {
-            for name in ["forward", "input", "weight"] {
+            for name in ["forward", "input", "weight", "packed", "packed gelu", "int8", "int8 gelu"] {
                 let title = format!("{name} {precision:?} {}x{}x{}", shape[0], shape[1], shape[2]).to_lowercase();
+                if name.starts_with("int8") && precision == Precision::F32 {
+                    continue;
+                }
                 if filter.split(',').any(|filter| title.contains(filter)) {
                     pool.install(|| measure(&title, name, precision, shape, copies));
                 }
@@ -47,20 +56,36 @@ fn main() {
 /// One line: a linear layer of weights `[N, K]` with M rows.
 fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3], copies: usize) {
     let [rows, columns, depth] = match name {
-        "forward" => [m, n, k],
         "input" => [m, k, n],
-        _ => [n, k, m],
+        "weight" => [n, k, m],
+        _ => [m, n, k],
     };
-    let sources: Vec<_> = (0..copies).map(|_| [values(m * k), values(m * n), values(n * k)]).collect();
+    // weights as small as those of a model, so that GELU gets what it gets there
+    let weights = || values(n * k, 77_777).into_iter().map(|w| w / 16.0).collect();
+    let sources: Vec<_> = (0..copies).map(|_| [values(m * k, 1), values(m * n, 2), weights()]).collect();
     let mut outputs = vec![vec![0.0; rows * columns]; copies];
-    let (bias, mut buffers) = (values(n), Buffers::default());
+    let (bias, mut buffers) = (values(n, 3), Buffers::default());
+    let packed = |[_, _, w]: &[Vec<f32>; 3]| match name {
+        "packed" | "packed gelu" => Some(PackedWeights::new(w, n, precision)),
+        "int8" | "int8 gelu" => Some(PackedWeights::quantized(&Quantized::new(w, n))),
+        _ => None,
+    };
+    let packed: Vec<Option<PackedWeights>> = sources.iter().map(packed).collect();
+    let mut products = Products::new(precision);
     let mut product = |copy: usize| {
+        if let Some(w) = &packed[copy] {
+            let (y, x) = (&mut outputs[copy][..], &sources[copy][0][..]);
+            return match name.ends_with("gelu") {
+                true => linear_gelu(&mut products, y, x, w, &bias),
+                false => linear(&mut products, y, x, Weight::Packed(w), &bias),
+            };
+        }
         let [x, dy, w] = &sources[copy];
         let (x, dy, w) = (Matrix::new(x, [m, k]), Matrix::new(dy, [m, n]), Matrix::new(w, [n, k]));
         let (a, b, epilogue) = match name {
-            "forward" => (x, w.transposed(), Epilogue::Bias(&bias[..])),
             "input" => (dy, w, Epilogue::Overwrite),
-            _ => (dy.transposed(), x, Epilogue::Overwrite),
+            "weight" => (dy.transposed(), x, Epilogue::Overwrite),
+            _ => (x, w.transposed(), Epilogue::Bias(&bias[..])),
         };
         multiply(&mut buffers, &mut outputs[copy], a, b, precision, epilogue);
     };
@@ -85,9 +110,9 @@ fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3],
 /// The same product by the `gemm` crate.
 fn peer(c: &mut [f32], name: &str, [m, n, k]: [usize; 3], [x, dy, w]: &[Vec<f32>; 3]) {
     let (shape, a, a_strides, b, b_strides) = match name {
-        "forward" => ([m, n, k], x, [k, 1], w, [1, k]),
         "input" => ([m, k, n], dy, [n, 1], w, [k, 1]),
-        _ => ([n, k, m], dy, [1, n], x, [k, 1]),
+        "weight" => ([n, k, m], dy, [1, n], x, [k, 1]),
+        _ => ([m, n, k], x, [k, 1], w, [1, k]),
     };
     let parallel = gemm::Parallelism::Rayon(0);
     let [rows, columns, depth] = shape;
@@ -125,6 +150,12 @@ fn rate(operations: f64, mut f: impl FnMut()) -> f64 {
     operations / start.elapsed().as_nanos() as f64
 }
 
-fn values(len: usize) -> Vec<f32> {
-    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+/// Numbers in [-1, 1) that know nothing of each other.
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let value = |i: u32| {
+        let mixed = i.wrapping_add(seed).wrapping_mul(2_654_435_761);
+        let mixed = (mixed ^ mixed >> 15).wrapping_mul(2_246_822_519);
+        ((mixed ^ mixed >> 13) >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len as u32).map(value).collect()
 }

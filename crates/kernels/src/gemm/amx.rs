@@ -163,7 +163,7 @@ impl<'a> Tiles<'a> {
                 let right = right.as_ptr().add(step * SIDE);
                 multiply_step!("tdpbf16ps", TILES, left, stride, right);
                 writer.rows::<SQUARES>(&self.sums, MOST_TILE_ROWS * (step + 1) / steps);
-                if tile.squares.is_null() {
+                if !past_caches(tile) {
                     for row in TILES * SIDE * step / steps..TILES * SIDE * (step + 1) / steps {
                         let row = tile.start.wrapping_add(row * tile.stride);
                         for column in (0..Panel::COLUMNS).step_by(SIDE) {
@@ -219,12 +219,11 @@ impl<'a> Writer<'a> {
         Self { tile, written: 0, squares: unsafe { _mm512_setzero_ps() } }
     }
 
-    /// Writes up to this row. What has `SQUARES` is the gradient of weights, which nobody reads before all others are computed: it
-    /// goes past the caches.
+    /// Writes up to this row, and sums up the squares where they are wanted.
     ///
     /// # Safety
     ///
-    /// The tile may be written.
+    /// The tile may be written; it has a place for its squares where they are wanted.
     #[inline(always)]
     unsafe fn rows<const SQUARES: bool>(&mut self, sums: &Sums, end: usize) {
         let Some(tile) = &self.tile else { return };
@@ -247,7 +246,7 @@ impl<'a> Writer<'a> {
                             _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias.as_ptr().wrapping_add(column)))
                         }
                     };
-                    if SQUARES && mask == !0 && to.addr().is_multiple_of(64) {
+                    if SQUARES && past_caches(tile) && mask == !0 && to.addr().is_multiple_of(64) {
                         _mm512_stream_ps(to, value);
                     } else {
                         _mm512_mask_storeu_ps(to, mask, value);
@@ -260,18 +259,23 @@ impl<'a> Writer<'a> {
             if SQUARES && ((row + 1).is_multiple_of(8) || row + 1 == tile.rows) {
                 // SAFETY: the CPU has the instruction.
                 let squares = std::mem::replace(&mut self.squares, unsafe { _mm512_setzero_ps() });
-                if !tile.squares.is_null() {
-                    let mut lanes = [0.0_f32; SIDE];
-                    // SAFETY: sixteen numbers; the caller's promise.
-                    unsafe {
-                        _mm512_storeu_ps(lanes.as_mut_ptr(), squares);
-                        *tile.squares += lanes.into_iter().map(f64::from).sum::<f64>();
-                    }
+                let mut lanes = [0.0_f32; SIDE];
+                // SAFETY: sixteen numbers; the caller's promise.
+                unsafe {
+                    _mm512_storeu_ps(lanes.as_mut_ptr(), squares);
+                    *tile.squares += lanes.into_iter().map(f64::from).sum::<f64>();
                 }
             }
         }
         self.written = end.max(self.written);
     }
+}
+
+/// Whether a tile is written past the caches. What has squares is the gradient of weights, which nobody reads before all others are
+/// computed; but what it is added to has just been read.
+#[inline(always)]
+fn past_caches(tile: &Tile) -> bool {
+    !tile.squares.is_null() && matches!(tile.epilogue, Epilogue::Overwrite)
 }
 
 /// Sets the sums to zero.

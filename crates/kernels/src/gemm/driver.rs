@@ -375,13 +375,12 @@ impl<'a> Product<'a> {
                 Epilogue::Bias(&padded)
             }
         };
-        let (start, stride, columns_of_tile) = (product.as_mut_ptr(), Panel::COLUMNS, Panel::COLUMNS);
-        let squares_of_tile = std::ptr::null_mut();
-        let tile = Tile { start, stride, rows, columns: columns_of_tile, epilogue: &inside, squares: squares_of_tile };
-        // SAFETY: `product` is a whole tile; the left operand has these rows. Only AMX writes later.
+        let (start, stride) = (product.as_mut_ptr(), Panel::COLUMNS);
+        let whole = Tile { start, stride, rows, columns: stride, epilogue: &inside, squares: std::ptr::null_mut() };
+        // SAFETY: `product` is a whole tile; the left operand has these rows; the kernel is available by the assertion in `new`.
         unsafe {
             let mut work = self.kernel.begin();
-            work.run(block, tile);
+            work.run(block, whole);
             work.finish();
         }
         for (r, product) in product.chunks_exact(Panel::COLUMNS).take(rows).enumerate() {

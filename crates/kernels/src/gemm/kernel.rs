@@ -97,7 +97,7 @@ impl Kernel {
     /// from the level-2 cache, narrower ones need it in the level-1 cache.
     pub(super) fn depth(self) -> usize {
         match self {
-            Self::Amx => 384,
+            Self::Amx => 512,
             Self::Avx512Bf16 | Self::Avx512 => 768,
             Self::Avx2 | Self::Neon | Self::Portable | Self::PortableBf16 => 128,
         }
@@ -111,7 +111,7 @@ impl Kernel {
         }
     }
 
-    /// What the rows of a tile that it computes, and the words along K, are multiples of.
+    /// What the rows that it reads of the left operand, and the words along K, are multiples of.
     pub(super) fn granularity(self) -> usize {
         if self == Self::Amx { SQUARE } else { 1 }
     }
@@ -187,7 +187,7 @@ impl<'a> Work<'a> {
     ///
     /// # Safety
     ///
-    /// `tile` may be written until then (see [`Tile`]), and the left operand has its rows, both rounded up to the
+    /// `tile` may be written until then (see [`Tile`]), and the left operand has its rows, rounded up to the
     /// [`Kernel::granularity`], of which the depth is a multiple.
     #[inline]
     pub(super) unsafe fn run(&mut self, block: Block, tile: Tile<'a>) {

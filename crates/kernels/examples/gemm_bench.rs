@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p distune-kernels --example gemm_bench -- [threads] [filter,...] [copies]`
 //!
-//! `packed`, `packed gelu` and `int8 gelu` are the products of predictions, of weights that were arranged beforehand; the peak beside
-//! int8 is that of bf16.
+//! `packed` and `int8` are the products of predictions, of weights that were arranged beforehand; `twice` is a product, its GELU and a
+//! product back, as in a feed-forward network. The peak beside int8 is that of bf16.
 //!
 //! One line a shape, use and precision: GFLOP/s as a training step multiplies (operands in f32, rounded and rearranged in the
 //! call), the percentage of the peak, and the same for the `gemm` crate (f32). The best of several repetitions counts. With
@@ -14,7 +14,7 @@
 use std::time::Instant;
 
 use distune_kernels::{
-    Buffers, Epilogue, LargePages, Matrix, PackedWeights, Precision, Products, Quantized, Weight, linear, linear_gelu,
+    Buffers, Epilogue, LargePages, Matrix, PackedWeights, Precision, Products, Quantized, Weight, feed_forward, linear,
     multiply, peak,
 };
 
@@ -40,7 +40,7 @@ fn main() {
     shapes.extend([[106, 768, 768], [106, 3072, 768], [106, 768, 3072], [32, 768, 768], [1, 768, 768]]);
     for precision in [Precision::Bf16, Precision::F32] {
         for shape in shapes.clone() {
-            for name in ["forward", "input", "weight", "packed", "packed gelu", "int8", "int8 gelu"] {
+            for name in ["forward", "input", "weight", "packed", "packed twice", "int8", "int8 twice"] {
                 let title = format!("{name} {precision:?} {}x{}x{}", shape[0], shape[1], shape[2]).to_lowercase();
                 if name.starts_with("int8") && precision == Precision::F32 {
                     continue;
@@ -65,19 +65,20 @@ fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3],
     let sources: Vec<_> = (0..copies).map(|_| [values(m * k, 1), values(m * n, 2), weights()]).collect();
     let mut outputs = vec![vec![0.0; rows * columns]; copies];
     let (bias, mut buffers) = (values(n, 3), Buffers::default());
-    let packed = |[_, _, w]: &[Vec<f32>; 3]| match name {
-        "packed" | "packed gelu" => Some(PackedWeights::new(w, n, precision)),
-        "int8" | "int8 gelu" => Some(PackedWeights::quantized(&Quantized::new(w, n))),
+    let pack = |w: &[f32], outputs: usize| match name {
+        "packed" | "packed twice" => Some(PackedWeights::new(w, outputs, precision)),
+        "int8" | "int8 twice" => Some(PackedWeights::quantized(&Quantized::new(w, outputs))),
         _ => None,
     };
-    let packed: Vec<Option<PackedWeights>> = sources.iter().map(packed).collect();
+    let packed: Vec<_> = sources.iter().map(|[_, _, w]| pack(w, n).zip(pack(w, k))).collect();
+    let (mut last, last_bias) = (vec![0.0; m * k], values(k, 4));
     let mut products = Products::new(precision);
     let mut product = |copy: usize| {
-        if let Some(w) = &packed[copy] {
+        if let Some((w1, w2)) = &packed[copy] {
             let (y, x) = (&mut outputs[copy][..], &sources[copy][0][..]);
-            return match name.ends_with("gelu") {
-                true => linear_gelu(&mut products, y, x, w, &bias),
-                false => linear(&mut products, y, x, Weight::Packed(w), &bias),
+            return match name.ends_with("twice") {
+                true => feed_forward(&mut products, [&mut last, y], x, [(w1, &bias), (w2, &last_bias)]),
+                false => linear(&mut products, y, x, Weight::Packed(w1), &bias),
             };
         }
         let [x, dy, w] = &sources[copy];
@@ -89,7 +90,8 @@ fn measure(title: &str, name: &str, precision: Precision, [m, n, k]: [usize; 3],
         };
         multiply(&mut buffers, &mut outputs[copy], a, b, precision, epilogue);
     };
-    let operations = 2.0 * rows as f64 * columns as f64 * depth as f64;
+    let products_of_call = if name.ends_with("twice") { 2.0 } else { 1.0 };
+    let operations = products_of_call * 2.0 * rows as f64 * columns as f64 * depth as f64;
     let calls = ((1e7 / operations).ceil() as usize).next_multiple_of(copies);
     let operations = operations * calls as f64;
     let (mut best, mut best_peer, mut best_peak) = (0.0_f64, 0.0_f64, 0.0_f64);

@@ -36,7 +36,7 @@ pub use large_pages::LargePages;
 pub use layer_norm::{LAYER_NORM_EPSILON, layer_norm, layer_norm_backward};
 pub use loss::{LossOptions, Targets, loss, sigmoid, softmax};
 pub use low_rank::{Columns, low_rank_down, low_rank_gradient, low_rank_up, low_rank_width};
-pub use matmul::{Products, linear, linear_backward_input, linear_backward_weight, linear_gelu};
+pub use matmul::{Products, feed_forward, linear, linear_backward_input, linear_backward_weight};
 pub use optimizer::{Decay, Optimizer, OptimizerStep, Update, Weight, gradient_norm, optimizer_step};
 pub use packed::PackedWeights;
 pub use parallel::{add, gather_rows, relu, relu_backward, scatter_add_rows};

@@ -3,9 +3,7 @@
 //! A layer has weights `w [N, K]` and a bias `b [N]`, as PyTorch stores them; M rows go through it.
 
 use crate::Real;
-use crate::gemm::{
-    Activation, Buffers, Epilogue, Matrix, Precision, Rows, multiply, multiply_and_sum, multiply_updating,
-};
+use crate::gemm::{Buffers, Epilogue, Matrix, Precision, Rows, multiply, multiply_and_sum, multiply_updating};
 use crate::optimizer::{OptimizerStep, Update, Weight, optimizer_step, sum_of_squares};
 use crate::parallel::column_sums;
 use crate::profile::{Operation, apart, timer};
@@ -66,17 +64,19 @@ pub fn linear<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: Weight<T>, b: 
     match w {
         Weight::Packed(_) if y.is_empty() => {}
         Weight::Ready(w) => T::multiply(p, y, x, Matrix::new(w, [n, k]).transposed(), Epilogue::Bias(b)),
-        Weight::Packed(w) => T::multiply_packed(p, y, x, w, b, Activation::Nothing),
+        Weight::Packed(w) => T::multiply_packed(p, y, x, w, b),
         Weight::Waiting(update, step) => T::multiply_updating(p, y, x, update, step, b),
     }
 }
 
-/// `y [M, N] = gelu(x [M, K] · wᵀ + b)` for packed weights: where the products allow it, on one way through the output. Overwrites `y`.
-pub fn linear_gelu<T: Real>(p: &mut Products, y: &mut [T], x: &[T], w: &T::Packed, b: &[T]) {
-    let _timer = timer(Operation::Linear, x.len() * b.len());
-    let m = y.len() / b.len();
+/// `y [M, D] = gelu(x [M, D] · w1ᵀ + b1) · w2ᵀ + b2` for packed weights: both layers of a feed-forward network, on as few ways through what
+/// is between as the products allow. Overwrites `y`, and `between [M, F]`, which need not hold that afterwards.
+pub fn feed_forward<T: Real>(p: &mut Products, [y, between]: [&mut [T]; 2], x: &[T], layers: [(&T::Packed, &[T]); 2]) {
+    let [(_, b1), (_, b2)] = layers;
+    let _timer = timer(Operation::Linear, (x.len() + y.len()) * b1.len());
+    let m = y.len() / b2.len();
     if m > 0 {
-        T::multiply_packed(p, y, Matrix::new(x, [m, x.len() / m]), w, b, Activation::Gelu);
+        T::multiply_packed_twice(p, [y, between], Matrix::new(x, [m, x.len() / m]), layers);
     }
 }
 

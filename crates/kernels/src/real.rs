@@ -64,14 +64,14 @@ pub trait Real:
     ) -> f64 {
         weight_gradient(p, gradients, dy, x, accumulate)
     }
-    /// `c [M, N] = a [M, K] · wᵀ + bias` for arranged weights `w [N, K]`, or GELU of that.
-    fn multiply_packed(
+    /// `c [M, N] = a [M, K] · wᵀ + bias` for arranged weights `w [N, K]`.
+    fn multiply_packed(p: &mut Products, c: &mut [Self], a: Matrix<Self>, w: &Self::Packed, bias: &[Self]);
+    /// See [`crate::feed_forward`].
+    fn multiply_packed_twice(
         p: &mut Products,
-        c: &mut [Self],
+        outputs: [&mut [Self]; 2],
         a: Matrix<Self>,
-        w: &Self::Packed,
-        bias: &[Self],
-        activation: Activation,
+        layers: [(&Self::Packed, &[Self]); 2],
     );
     /// `c [M, N] = a [M, K] · wᵀ + bias` after a step of the optimizer for `w [N, K]`.
     fn multiply_updating(
@@ -149,7 +149,15 @@ impl Real for f64 {
     fn multiply(_: &mut Products, c: &mut [Self], a: Matrix<Self>, b: Matrix<Self>, epilogue: Epilogue<Self>) {
         multiply_f64(c, a, b, epilogue);
     }
-    fn multiply_packed(_: &mut Products, _: &mut [Self], _: Matrix<Self>, w: &Self::Packed, _: &[Self], _: Activation) {
+    fn multiply_packed(_: &mut Products, _: &mut [Self], _: Matrix<Self>, w: &Self::Packed, _: &[Self]) {
+        match *w {}
+    }
+    fn multiply_packed_twice(
+        _: &mut Products,
+        _: [&mut [Self]; 2],
+        _: Matrix<Self>,
+        [(w, _), _]: [(&Self::Packed, &[Self]); 2],
+    ) {
         match *w {}
     }
 }
@@ -247,15 +255,17 @@ impl Real for f32 {
         p.multiply_f32(c, a, b, epilogue);
     }
 
-    fn multiply_packed(
+    fn multiply_packed(p: &mut Products, c: &mut [Self], a: Matrix<Self>, w: &PackedWeights, bias: &[Self]) {
+        w.multiply(p, c, a, bias, Activation::Nothing);
+    }
+
+    fn multiply_packed_twice(
         p: &mut Products,
-        c: &mut [Self],
+        outputs: [&mut [Self]; 2],
         a: Matrix<Self>,
-        w: &PackedWeights,
-        bias: &[Self],
-        activation: Activation,
+        layers: [(&PackedWeights, &[Self]); 2],
     ) {
-        w.multiply(p, c, a, bias, activation);
+        PackedWeights::multiply_twice(p, outputs, a, layers);
     }
 
     fn weight_gradient(

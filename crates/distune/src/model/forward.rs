@@ -98,20 +98,18 @@ fn block<T: Real>(
     k::layer_norm(hidden, sum, rstd, residual, w.attention_norm.gamma.values(), w.attention_norm.beta.values());
 
     // feed-forward network
-    let lin1 = a.gelu_slope.sized(rows * f);
-    let activated = if let Weight::Packed(weights) = w.lin1.weight {
-        // no backward pass wants the slope
-        k::linear_gelu(p, lin1, &a.hidden, weights, w.lin1.bias.values());
-        &*lin1
+    let (lin1, sum) = (a.gelu_slope.sized(rows * f), a.output_normalized.sized(rows * d));
+    if let (Weight::Packed(w1), Weight::Packed(w2)) = (&w.lin1.weight, &w.lin2.weight) {
+        // no backward pass wants the slope, and adapters are merged
+        k::feed_forward(p, [sum, lin1], &a.hidden, [(w1, w.lin1.bias.values()), (w2, w.lin2.bias.values())]);
     } else {
+        let activated = a.activated.sized(rows * f);
         k::linear(p, lin1, &a.hidden, w.lin1.weight, w.lin1.bias.values());
         w.adapters.forward(Layer::Lin1, lin1, &a.hidden, &mut a.projections);
-        k::gelu(a.activated.sized(rows * f), lin1);
-        &a.activated
-    };
-    let sum = a.output_normalized.sized(rows * d);
-    k::linear(p, sum, activated, w.lin2.weight, w.lin2.bias.values());
-    w.adapters.forward(Layer::Lin2, sum, activated, &mut a.projections);
+        k::gelu(activated, lin1);
+        k::linear(p, sum, activated, w.lin2.weight, w.lin2.bias.values());
+        w.adapters.forward(Layer::Lin2, sum, activated, &mut a.projections);
+    }
     let first_row = if last { batch.sequences_before } else { batch.tokens_before };
     pass.dropout(i + 1, Site::FeedForward, first_row).apply(sum, d);
     let (output, rstd) = (output.sized(rows * d), a.output_rstd.sized(rows));

@@ -15,12 +15,14 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
+use std::mem::transmute;
 
 use super::Epilogue;
 use super::kernel::MOST_TILE_ROWS;
 use super::pack::SQUARE;
 use super::panel::Panel;
 use super::tile::{Block, Tile};
+use crate::Real;
 
 /// Rows, and words, of one.
 pub(super) const SIDE: usize = SQUARE;
@@ -153,6 +155,7 @@ impl<'a> Tiles<'a> {
         let Block { left, right, .. } = block;
         let stride = left.strides[0] * size_of::<u32>();
         let steps = right.len() / SIDE;
+        let words_of_row = if tile.activated { Panel::COLUMNS / 2 } else { Panel::COLUMNS };
         // SAFETY: the tiles that are read are inside the operands by the caller's promise; the sums have 32 rows of 48; the tile
         // that waits may be written still.
         unsafe {
@@ -166,7 +169,7 @@ impl<'a> Tiles<'a> {
                 if !past_caches(tile) {
                     for row in TILES * SIDE * step / steps..TILES * SIDE * (step + 1) / steps {
                         let row = tile.start.wrapping_add(row * tile.stride);
-                        for column in (0..Panel::COLUMNS).step_by(SIDE) {
+                        for column in (0..words_of_row).step_by(SIDE) {
                             _mm_prefetch::<_MM_HINT_ET0>(row.wrapping_add(column).cast());
                         }
                     }
@@ -228,6 +231,14 @@ impl<'a> Writer<'a> {
     unsafe fn rows<const SQUARES: bool>(&mut self, sums: &Sums, end: usize) {
         let Some(tile) = &self.tile else { return };
         let end = end.min(tile.rows);
+        if !SQUARES && tile.activated {
+            for row in self.written..end {
+                // SAFETY: passed on.
+                unsafe { activate(tile, row, &sums.0[row]) };
+            }
+            self.written = end.max(self.written);
+            return;
+        }
         for row in self.written..end {
             let sums = sums.0[row].as_chunks::<SIDE>().0;
             for (part, sums) in sums.iter().enumerate() {
@@ -268,6 +279,31 @@ impl<'a> Writer<'a> {
             }
         }
         self.written = end.max(self.written);
+    }
+}
+
+/// Writes a row of an activated tile.
+///
+/// # Safety
+///
+/// See [`Writer::rows`].
+#[inline(always)]
+unsafe fn activate(tile: &Tile, row: usize, sums: &[f32; Panel::COLUMNS]) {
+    let mut values = *sums;
+    if let Epilogue::Bias(bias) = tile.epilogue {
+        for (value, bias) in values.iter_mut().zip(*bias) {
+            *value += bias;
+        }
+    }
+    for value in &mut values {
+        *value *= value.normal().0;
+    }
+    for (part, values) in values.as_chunks::<SIDE>().0[..tile.columns / SIDE].iter().enumerate() {
+        // SAFETY: the CPU has the instructions; sixteen columns of this row, two in a word.
+        unsafe {
+            let rounded = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(values.as_ptr())));
+            _mm256_storeu_si256(tile.start.wrapping_add(row * tile.stride + part * SIDE / 2).cast(), rounded);
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The loops around the innermost one: which task computes which tiles of the output.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::ahead::{Ahead, Upcoming};
 use super::kernel::{Kernel, Work};
-use super::pack::{Left, LeftWords};
+use super::pack::{Left, LeftWords, SQUARE};
 use super::panel::{Panel, Right};
 use super::tile::{Block, ROWS, Tile};
 use super::{Epilogue, Matrix, Precision};
@@ -36,6 +37,8 @@ thread_local! {
 pub struct Buffers {
     left: Left,
     right: Right,
+    /// What lies between two products.
+    between: Left,
 }
 
 /// `c [M, N] = a [M, K] · b [K, N]`, or as the epilogue says, with operands rounded to `precision`.
@@ -75,7 +78,7 @@ pub(super) fn multiply_with(
     epilogue: Epilogue,
     squares: &mut [f64],
 ) {
-    let product = Product::new(kernel, isa, &mut buffers.left, [c, sums], a, b.shape(), epilogue);
+    let product = Product::of(kernel, isa, &mut buffers.left, [c, sums], a, b.shape(), epilogue);
     assert!(squares.is_empty() || squares.len() == product.row_tiles() * product.panels(), "squares of each tile");
     let product = Product { squares: squares.as_mut_ptr(), square: !squares.is_empty(), ..product };
     // the gradient of a weight matrix goes to memory: rows that are finished together lie together there
@@ -112,9 +115,32 @@ impl Arranged {
 /// As [`multiply`], with a right operand that is arranged already.
 pub(crate) fn multiply_arranged(buffers: &mut Buffers, c: &mut [f32], a: Matrix, b: &Arranged, epilogue: Epilogue) {
     let kernel = Kernel::best(b.precision);
-    let product = Product::new(kernel, isa(), &mut buffers.left, [c, &mut []], a, b.shape, epilogue);
-    let blocks = blocks(kernel, product.shape, TASKS_PER_THREAD);
-    product.compute(blocks, |panel| Columns::arranged(b.right.words(), panel, product.words()));
+    Product::of(kernel, isa(), &mut buffers.left, [c, &mut []], a, b.shape, epilogue).compute_arranged(b);
+}
+
+/// `c [M, N] = gelu(a [M, K] · first + bias) · second + bias`, with right operands that are arranged already: what is between is
+/// written as the second product reads it. Whether this can be: with AMX, when no sum of the first product comes in stretches and its
+/// columns fill lines of words.
+pub(crate) fn multiply_twice(
+    buffers: &mut Buffers,
+    c: &mut [f32],
+    a: Matrix,
+    [(first, first_bias), (second, second_bias)]: [(&Arranged, &[f32]); 2],
+) -> bool {
+    let (kernel, isa, [m, _]) = (Kernel::best(first.precision), isa(), a.shape());
+    let width = first_bias.len();
+    let at_once = words(kernel, first.shape[0]) <= kernel.depth();
+    if kernel != Kernel::Amx || !at_once || !width.is_multiple_of(2 * SQUARE) {
+        return false;
+    }
+    let (left, between) = (&mut buffers.left, &mut buffers.between);
+    let left = left.arrange(isa, a, first.precision, kernel.group(), &mut []);
+    let output = Output::activated(between, [m, width]);
+    Product::new(kernel, isa, left, output, first.shape, Epilogue::Bias(first_bias)).compute_arranged(first);
+    let left = buffers.between.rounded([m, width]);
+    let output = Output::of(c, [m, second_bias.len()]);
+    Product::new(kernel, isa, left, output, second.shape, Epilogue::Bias(second_bias)).compute_arranged(second);
+    true
 }
 
 /// Where the 48 columns of a panel come from.
@@ -160,7 +186,7 @@ pub(crate) fn multiply_updating(
         apart(Operation::Linear, || optimizer_step(vec![Update { w: &mut *w, m, v, average, g, ..update }], step));
         return multiply(buffers, c, a, Matrix::new(w, [n, k]).transposed(), precision, epilogue);
     }
-    let product = Product::new(kernel, isa(), &mut buffers.left, [c, &mut []], a, [k, n], epilogue);
+    let product = Product::of(kernel, isa(), &mut buffers.left, [c, &mut []], a, [k, n], epilogue);
     let factors = Factors::new(step, &update);
     let workers = product.panels().div_ceil(product.least_tasks(product.panels()));
     let panels = update.chunks(Panel::COLUMNS * k).enumerate();
@@ -196,12 +222,37 @@ fn words(kernel: Kernel, depth: usize) -> usize {
     depth.div_ceil(kernel.precision().per_word()).next_multiple_of(kernel.granularity())
 }
 
+/// Where the output goes, row-major.
+struct Output<'a> {
+    start: *mut f32,
+    /// From row to row.
+    stride: usize,
+    /// Its rows and columns.
+    shape: [usize; 2],
+    /// See [`Tile`].
+    activated: bool,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Output<'a> {
+    /// `c`
+    fn of(c: &'a mut [f32], shape: [usize; 2]) -> Self {
+        assert_eq!(Some(c.len()), shape[0].checked_mul(shape[1]), "output of {shape:?}");
+        Self { start: c.as_mut_ptr(), stride: shape[1], shape, activated: false, borrowed: PhantomData }
+    }
+
+    /// `gelu(c)`, as the left operand of another product.
+    fn activated(left: &'a mut Left, shape: [usize; 2]) -> Self {
+        let (words, stride) = left.room_rounded(shape);
+        Self { start: words.as_mut_ptr().cast(), stride, shape, activated: true, borrowed: PhantomData }
+    }
+}
+
 /// A multiplication, several tasks of which write the output at once.
 struct Product<'a> {
     kernel: Kernel,
     isa: Isa,
-    /// The output, row-major.
-    start: *mut f32,
+    output: Output<'a>,
     /// M, N and K.
     shape: [usize; 3],
     left: LeftWords<'a>,
@@ -215,8 +266,8 @@ struct Product<'a> {
 unsafe impl Sync for Product<'_> {}
 
 impl<'a> Product<'a> {
-    /// Checks the shapes, and arranges the left operand; see there for `sums`.
-    fn new(
+    /// `c = a · b`, with `b` of this shape, or as the epilogue says. Arranges the left operand; see there for `sums`.
+    fn of(
         kernel: Kernel,
         isa: Isa,
         left: &'a mut Left,
@@ -227,14 +278,27 @@ impl<'a> Product<'a> {
     ) -> Self {
         let [m, k] = a.shape();
         assert_eq!(k, right_k, "[{m}, {k}] x [{right_k}, {n}]");
-        assert_eq!(Some(c.len()), m.checked_mul(n), "output of [{m}, {k}] x [{k}, {n}]");
+        let left = left.arrange(isa, a, kernel.precision(), kernel.group(), sums);
+        Self::new(kernel, isa, left, Output::of(c, [m, n]), [k, n], epilogue)
+    }
+
+    /// Of a left operand that is arranged. Checks the shapes.
+    fn new(
+        kernel: Kernel,
+        isa: Isa,
+        left: LeftWords<'a>,
+        output: Output<'a>,
+        [k, n]: [usize; 2],
+        epilogue: Epilogue<'a>,
+    ) -> Self {
+        let [m, columns] = output.shape;
+        assert_eq!(columns, n, "columns of the output of [{m}, {k}] x [{k}, {n}]");
         assert!(kernel.available() && isa.available(), "{kernel:?} or {isa:?} is not available");
         if let Epilogue::Bias(bias) = epilogue {
             assert_eq!(bias.len(), n, "bias of [{m}, {k}] x [{k}, {n}]");
         }
-        let left = left.arrange(isa, a, kernel.precision(), kernel.group(), sums);
         let (square, squares) = (false, std::ptr::null_mut());
-        Self { kernel, isa, start: c.as_mut_ptr(), shape: [m, n, k], left, epilogue, square, squares }
+        Self { kernel, isa, output, shape: [m, n, k], left, epilogue, square, squares }
     }
 
     fn row_tiles(&self) -> usize {
@@ -260,6 +324,12 @@ impl<'a> Product<'a> {
         let (unit, all) = (self.kernel.granularity(), self.stretches());
         let units = self.words() / unit;
         stretch * units / all * unit..(stretch + 1) * units / all * unit
+    }
+
+    /// Computes all, of a right operand that is arranged.
+    fn compute_arranged(&self, b: &Arranged) {
+        let blocks = blocks(self.kernel, self.shape, TASKS_PER_THREAD);
+        self.compute(blocks, |panel| Columns::arranged(b.right.words(), panel, self.words()));
     }
 
     /// Computes all, the rows in so many blocks. `columns` says where a panel comes from.
@@ -351,13 +421,14 @@ impl<'a> Product<'a> {
         epilogue: &'b Epilogue<'b>,
         squares: *mut f64,
     ) {
-        let ([m, stride, _], row) = (self.shape, tile * self.kernel.rows());
-        let (rows, columns) = (self.kernel.rows().min(m - row), Panel::COLUMNS.min(stride - column));
-        // SAFETY: row < m and column < stride, the output's rows and columns.
-        let start = unsafe { self.start.add(row * stride + column) };
+        let ([m, n, _], row) = (self.shape, tile * self.kernel.rows());
+        let Output { start, stride, activated, .. } = self.output;
+        let (rows, columns) = (self.kernel.rows().min(m - row), Panel::COLUMNS.min(n - column));
+        // SAFETY: row < m and column < n, the output's rows and columns, of which two may share a word.
+        let start = unsafe { start.add(row * stride + if activated { column / 2 } else { column }) };
         if columns == Panel::COLUMNS || self.kernel == Kernel::Amx {
             // SAFETY: these rows and columns of the output exist and are this task's own; the left operand has these rows.
-            return unsafe { work.run(block, Tile { start, stride, rows, columns, epilogue, squares }) };
+            return unsafe { work.run(block, Tile { start, stride, rows, columns, activated, epilogue, squares }) };
         }
         // a tile beside the output, which begins with what the product is added to: the same bits as in a whole tile
         let (mut product, mut padded) = ([0.0; ROWS * Panel::COLUMNS], [0.0; Panel::COLUMNS]);
@@ -376,7 +447,8 @@ impl<'a> Product<'a> {
             }
         };
         let (start, stride) = (product.as_mut_ptr(), Panel::COLUMNS);
-        let whole = Tile { start, stride, rows, columns: stride, epilogue: &inside, squares: std::ptr::null_mut() };
+        let (epilogue, nowhere) = (&inside, std::ptr::null_mut());
+        let whole = Tile { start, stride, rows, columns: stride, activated, epilogue, squares: nowhere };
         // SAFETY: `product` is a whole tile; the left operand has these rows; the kernel is available by the assertion in `new`.
         unsafe {
             let mut work = self.kernel.begin();

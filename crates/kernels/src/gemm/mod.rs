@@ -38,7 +38,7 @@ mod portable;
 mod tests;
 mod tile;
 
-pub(crate) use driver::{Arranged, multiply_and_sum, multiply_arranged, multiply_updating};
+pub(crate) use driver::{Arranged, multiply_and_sum, multiply_arranged, multiply_twice, multiply_updating};
 pub use driver::{Buffers, multiply};
 pub use int8::{Activation, Quantized, int8_instructions};
 pub(crate) use int8::{Int8Panels, Rows, multiply_int8};

@@ -182,8 +182,7 @@ impl Left {
             let values = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) };
             return LeftWords { values, group: 1, stride: depth };
         }
-        // an odd number of lines from row to row spreads the rows over the cache
-        let lines = words.div_ceil(SQUARE) | 1;
+        let lines = lines_of(words);
         let rows = room(&mut self.0, lanes.next_multiple_of(SQUARE) * lines * SQUARE);
         let mut sums = sums.chunks_mut(LANES_PER_TASK);
         let tasks = rows.chunks_mut(LANES_PER_TASK * lines).map(|rows| (rows, sums.next().unwrap_or_default()));
@@ -197,6 +196,25 @@ impl Left {
         });
         LeftWords { values: rows.as_flattened(), group: 1, stride: lines * SQUARE }
     }
+
+    /// Room for a matrix rounded to bf16 whose rows are arranged elsewhere, with the words from row to row. Whole lines of words are
+    /// to be written in each row.
+    pub(super) fn room_rounded(&mut self, [rows, columns]: [usize; 2]) -> (&mut [u32], usize) {
+        let stride = lines_of(columns / 2) * SQUARE;
+        let words = room(&mut self.0, rows.next_multiple_of(SQUARE) * stride);
+        (words.as_flattened_mut(), stride)
+    }
+
+    /// What was written in [`Self::room_rounded`].
+    pub(super) fn rounded(&self, [rows, columns]: [usize; 2]) -> LeftWords<'_> {
+        let stride = lines_of(columns / 2) * SQUARE;
+        LeftWords { values: &words(&self.0)[..rows.next_multiple_of(SQUARE) * stride], group: 1, stride }
+    }
+}
+
+/// Lines from row to row of rounded rows: an odd number spreads the rows over the cache.
+fn lines_of(words: usize) -> usize {
+    words.div_ceil(SQUARE) | 1
 }
 
 /// Rounds rows of `depth` values to rows of `lines` lines.

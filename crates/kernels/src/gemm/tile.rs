@@ -83,6 +83,8 @@ pub(super) struct Block<'a> {
 }
 
 /// A tile of the output: `rows` rows, `stride` apart, of `columns` numbers each: `Panel::COLUMNS`, with AMX fewer at the edge.
+/// With `activated`, which AMX alone can, what is written is their GELU, rounded to bf16: then `start` and `stride` are of words, of two
+/// columns each, and `columns` is a multiple of 16.
 ///
 /// Computing it requires that all of these numbers may be read and written, by this thread only.
 pub(super) struct Tile<'a> {
@@ -90,6 +92,7 @@ pub(super) struct Tile<'a> {
     pub(super) stride: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
+    pub(super) activated: bool,
     /// The bias, if any, has a number for each column.
     pub(super) epilogue: &'a Epilogue<'a>,
     /// Gets the sum of the squares of what is written, unless it is null.

@@ -134,11 +134,13 @@ impl<'a> Tiles<'a> {
         debug_assert!(block.right.len().is_multiple_of(SIDE) && block.left.strides[1] == 1);
         // SAFETY: passed on.
         unsafe {
-            match (tile.rows > SIDE, self.waiting.as_ref().is_some_and(|tile| !tile.squares.is_null())) {
-                (true, false) => self.multiply::<2, false>(block, &tile),
-                (true, true) => self.multiply::<2, true>(block, &tile),
-                (false, false) => self.multiply::<1, false>(block, &tile),
-                (false, true) => self.multiply::<1, true>(block, &tile),
+            match (tile.rows > SIDE, way_of(&self.waiting)) {
+                (true, PLAIN) => self.multiply::<2, PLAIN>(block, &tile),
+                (true, SQUARED) => self.multiply::<2, SQUARED>(block, &tile),
+                (true, _) => self.multiply::<2, ACTIVATED>(block, &tile),
+                (false, PLAIN) => self.multiply::<1, PLAIN>(block, &tile),
+                (false, SQUARED) => self.multiply::<1, SQUARED>(block, &tile),
+                (false, _) => self.multiply::<1, ACTIVATED>(block, &tile),
             }
         }
         self.waiting = Some(tile);
@@ -151,7 +153,7 @@ impl<'a> Tiles<'a> {
     ///
     /// See [`Self::compute`].
     #[inline(always)]
-    unsafe fn multiply<const TILES: usize, const SQUARES: bool>(&mut self, block: Block, tile: &Tile) {
+    unsafe fn multiply<const TILES: usize, const WAY: u8>(&mut self, block: Block, tile: &Tile) {
         let Block { left, right, .. } = block;
         let stride = left.strides[0] * size_of::<u32>();
         let steps = right.len() / SIDE;
@@ -165,7 +167,7 @@ impl<'a> Tiles<'a> {
                 let left = left.start.add(step * SIDE);
                 let right = right.as_ptr().add(step * SIDE);
                 multiply_step!("tdpbf16ps", TILES, left, stride, right);
-                writer.rows::<SQUARES>(&self.sums, MOST_TILE_ROWS * (step + 1) / steps);
+                writer.rows::<WAY>(&self.sums, MOST_TILE_ROWS * (step + 1) / steps);
                 if !past_caches(tile) {
                     for row in TILES * SIDE * step / steps..TILES * SIDE * (step + 1) / steps {
                         let row = tile.start.wrapping_add(row * tile.stride);
@@ -175,7 +177,7 @@ impl<'a> Tiles<'a> {
                     }
                 }
             }
-            writer.rows::<SQUARES>(&self.sums, MOST_TILE_ROWS);
+            writer.rows::<WAY>(&self.sums, MOST_TILE_ROWS);
             store::<TILES>(self.sums.0.as_mut_ptr().cast(), PANEL_STRIDE);
         }
     }
@@ -189,16 +191,32 @@ impl<'a> Tiles<'a> {
     pub(super) unsafe fn finish(&mut self) {
         // SAFETY: passed on.
         unsafe {
-            let squares = self.waiting.as_ref().is_some_and(|tile| !tile.squares.is_null());
+            let way = way_of(&self.waiting);
             let mut writer = Writer::new(self.waiting.take());
-            if squares {
-                writer.rows::<true>(&self.sums, MOST_TILE_ROWS);
-                // what went past the caches is there before another thread is told that it is
-                _mm_sfence();
-            } else {
-                writer.rows::<false>(&self.sums, MOST_TILE_ROWS);
+            match way {
+                PLAIN => writer.rows::<PLAIN>(&self.sums, MOST_TILE_ROWS),
+                ACTIVATED => writer.rows::<ACTIVATED>(&self.sums, MOST_TILE_ROWS),
+                _ => {
+                    writer.rows::<SQUARED>(&self.sums, MOST_TILE_ROWS);
+                    // what went past the caches is there before another thread is told that it is
+                    _mm_sfence();
+                }
             }
         }
+    }
+}
+
+/// Ways to write a tile: its sums, with their squares, or GELU of them.
+const PLAIN: u8 = 0;
+const SQUARED: u8 = 1;
+const ACTIVATED: u8 = 2;
+
+/// That of a tile.
+fn way_of(tile: &Option<Tile>) -> u8 {
+    match tile {
+        Some(tile) if tile.activated => ACTIVATED,
+        Some(tile) if !tile.squares.is_null() => SQUARED,
+        _ => PLAIN,
     }
 }
 
@@ -222,16 +240,16 @@ impl<'a> Writer<'a> {
         Self { tile, written: 0, squares: unsafe { _mm512_setzero_ps() } }
     }
 
-    /// Writes up to this row, and sums up the squares where they are wanted.
+    /// Writes up to this row, in the way of the tile.
     ///
     /// # Safety
     ///
-    /// The tile may be written; it has a place for its squares where they are wanted.
+    /// The tile may be written.
     #[inline(always)]
-    unsafe fn rows<const SQUARES: bool>(&mut self, sums: &Sums, end: usize) {
+    unsafe fn rows<const WAY: u8>(&mut self, sums: &Sums, end: usize) {
         let Some(tile) = &self.tile else { return };
         let end = end.min(tile.rows);
-        if !SQUARES && tile.activated {
+        if WAY == ACTIVATED {
             for row in self.written..end {
                 // SAFETY: passed on.
                 unsafe { activate(tile, row, &sums.0[row]) };
@@ -257,17 +275,17 @@ impl<'a> Writer<'a> {
                             _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias.as_ptr().wrapping_add(column)))
                         }
                     };
-                    if SQUARES && past_caches(tile) && mask == !0 && to.addr().is_multiple_of(64) {
+                    if WAY == SQUARED && past_caches(tile) && mask == !0 && to.addr().is_multiple_of(64) {
                         _mm512_stream_ps(to, value);
                     } else {
                         _mm512_mask_storeu_ps(to, mask, value);
                     }
-                    if SQUARES {
+                    if WAY == SQUARED {
                         self.squares = _mm512_mask3_fmadd_ps(value, value, self.squares, mask);
                     }
                 }
             }
-            if SQUARES && ((row + 1).is_multiple_of(8) || row + 1 == tile.rows) {
+            if WAY == SQUARED && ((row + 1).is_multiple_of(8) || row + 1 == tile.rows) {
                 // SAFETY: the CPU has the instruction.
                 let squares = std::mem::replace(&mut self.squares, unsafe { _mm512_setzero_ps() });
                 let mut lanes = [0.0_f32; SIDE];

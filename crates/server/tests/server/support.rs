@@ -96,11 +96,13 @@ pub(crate) struct How {
     pub(crate) temperature: Option<f64>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) panics: bool,
+    /// Called when a directory has been read.
+    pub(crate) read: Option<Arc<dyn Fn(&Path) + Send + Sync>>,
 }
 
 impl Default for How {
     fn default() -> Self {
-        Self { texts: Texts::Any, temperature: None, gate: Arc::default(), panics: false }
+        Self { texts: Texts::Any, temperature: None, gate: Arc::default(), panics: false, read: None }
     }
 }
 
@@ -114,14 +116,14 @@ pub(crate) fn source(name: &str, directory: &Path, how: &How) -> Source {
         let tokenizer = Tokenizer::from_bytes(&path.join(file), json, MAX_LENGTH)?;
         let engine =
             Gated { engine: Inference::new(&model, Precision::F32), gate: how.gate.clone(), panics: how.panics };
-        let weights_path = path.clone();
+        how.read.iter().for_each(|read| read(&path));
         Ok(Loaded {
             engine: Box::new(engine),
             tokenizer,
             texts: how.texts,
             temperature: how.temperature,
             dtype: "float32",
-            weights: Box::new(move || Model::load(&ModelFiles::open(&weights_path)?)),
+            files,
         })
     };
     let directory_watched = Some(directory.to_owned());

@@ -70,6 +70,23 @@ fn too_much() {
     client.reply().unwrap().fails(413, "Validation");
 }
 
+/// Nothing is decompressed, so that no few bytes become many.
+#[test]
+fn compressed_bodies() {
+    let server = Server::new();
+    let post = |path: &str, encoding: &str, body: &[u8]| {
+        let headers = [("content-type", "application/json"), ("content-encoding", encoding)];
+        server.client().request("POST", path, &headers, Some(body))
+    };
+    for (path, encoding) in [("/predict", "gzip"), ("/models/first", "br"), ("/explain", "identity, zstd")] {
+        let message = post(path, encoding, b"\x1f\x8b\x08").fails(415, "Validation");
+        assert!(message.contains(encoding) && message.contains("uncompressed"), "{message}");
+    }
+    for encoding in ["identity", "Identity"] {
+        post("/predict", encoding, br#"{"inputs": "a"}"#).ok();
+    }
+}
+
 #[test]
 fn wrong_places() {
     let server = Server::new();

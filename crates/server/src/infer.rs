@@ -1,5 +1,6 @@
 //! A request's texts to their logits: tokenized, put in the queue, waited for. Called by the routes that predict.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,7 @@ pub(crate) async fn tokenizing<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
+    let work = || caught(work);
     if bytes <= TOKENIZED_AT_ONCE {
         return work();
     }
@@ -99,6 +101,12 @@ pub(crate) async fn tokenizing<T: Send + 'static>(
     });
     done.await
         .unwrap_or_else(|error| Err(ApiError::new(ErrorType::Tokenizer, format!("the tokenizer failed: {error}"))))
+}
+
+/// What a panic of the tokenizer becomes: an answer, where the connection would end without one.
+fn caught<T>(work: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    let failed = |_| Err(ApiError::new(ErrorType::Tokenizer, "the tokenizer failed on this input"));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(failed)
 }
 
 async fn encode(
@@ -175,4 +183,16 @@ async fn compute(
     }
     times.tokenization /= n;
     Ok(logits)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_tokenizer_that_panics_is_an_error() {
+        assert_eq!(caught::<()>(|| panic!("as the test wants it")).unwrap_err().kind, ErrorType::Tokenizer);
+        assert_eq!(caught(|| Ok(1)).unwrap(), 1);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::Metadata;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -49,7 +50,12 @@ impl Watched<'_> {
         }
         self.loaded.clone_from(&self.seen);
         let model = &self.served.name;
-        match self.served.reload(|| look(self.directory) == self.seen) {
+        let reload = || self.served.reload(|| look(self.directory) == self.seen);
+        // what a file can make a library do must not end the watch of all models
+        let Ok(reloaded) = catch_unwind(AssertUnwindSafe(reload)) else {
+            return tracing::error!(model, "the new version cannot be read; the old one stays");
+        };
+        match reloaded {
             Ok(true) => tracing::info!(model, "a new version is served"),
             Ok(false) => {
                 self.loaded = None;

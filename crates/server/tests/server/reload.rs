@@ -168,7 +168,7 @@ fn replaced_while_read(n: usize) -> (Server, Value) {
         until("the newest version", || reference.predict(json!("a good film")).ok() != old);
         reference.predict(json!("a good film")).ok()
     };
-    (Server::with(How { read: Some(Arc::new(hook)), ..How::default() }, |_| {}), newest)
+    (Server::with(How { read: Arc::new(hook), ..How::default() }, |_| {}), newest)
 }
 
 #[test]
@@ -189,4 +189,23 @@ fn a_directory_that_is_replaced_while_it_is_read() {
         assert!(answer == old || answer == newest, "an answer of a version that was gone when it was read");
         answer == newest
     });
+}
+
+/// Whatever a new version does to what reads it, the next one is read.
+#[test]
+fn a_version_that_panics() {
+    let reads = AtomicUsize::new(0);
+    let hook = move |directory: &Path| {
+        let read = directory.ends_with("first") && reads.fetch_add(1, Ordering::Relaxed) == 1;
+        assert!(!read, "as the test wants it");
+    };
+    let server = Server::with(How { read: Arc::new(hook), ..How::default() }, |_| {});
+    let old = server.predict(json!("a good film")).ok();
+    for seed in [3, 4] {
+        write_model(&server.path("new"), seed, json!({}));
+        replace(&server, "first", "new");
+        // many looks
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(server.predict(json!("a good film")).ok() == old, seed == 3);
+    }
 }

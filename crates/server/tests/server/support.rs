@@ -89,6 +89,8 @@ impl Predict for Gated {
     }
 }
 
+pub(crate) type Hook = Arc<dyn Fn(&Path) + Send + Sync>;
+
 /// What a test changes of a model.
 #[derive(Clone)]
 pub(crate) struct How {
@@ -97,12 +99,12 @@ pub(crate) struct How {
     pub(crate) gate: Arc<Gate>,
     pub(crate) panics: bool,
     /// Called when a directory has been read.
-    pub(crate) read: Option<Arc<dyn Fn(&Path) + Send + Sync>>,
+    pub(crate) read: Hook,
 }
 
 impl Default for How {
     fn default() -> Self {
-        Self { texts: Texts::Any, temperature: None, gate: Arc::default(), panics: false, read: None }
+        Self { texts: Texts::Any, temperature: None, gate: Arc::default(), panics: false, read: Arc::new(|_| {}) }
     }
 }
 
@@ -116,7 +118,7 @@ pub(crate) fn source(name: &str, directory: &Path, how: &How) -> Source {
         let tokenizer = Tokenizer::from_bytes(&path.join(file), json, MAX_LENGTH)?;
         let engine =
             Gated { engine: Inference::new(&model, Precision::F32), gate: how.gate.clone(), panics: how.panics };
-        how.read.iter().for_each(|read| read(&path));
+        (how.read)(&path);
         Ok(Loaded {
             engine: Box::new(engine),
             tokenizer,

@@ -62,6 +62,20 @@ pub(crate) async fn infer(
     Ok((logits, Times { total: start.elapsed(), ..times }))
 }
 
+/// Computes a short text with each model, when the engine has failed on a batch: whoever is told that a server is unhealthy sends it no
+/// texts that could show that only those of the batch were at fault.
+pub(crate) async fn try_models(state: &State) -> Result<(), ApiError> {
+    let truncation = Truncation { truncate: true, direction: TruncationDirection::Right };
+    for served in state.models.all() {
+        let version = served.current();
+        let second = (version.texts == Texts::Pairs).then(|| "a".to_owned());
+        let text = Text { text: "a".to_owned(), second };
+        let computed = infer(state, &version, vec![text], truncation).await;
+        computed.map_err(|error| ApiError::new(ErrorType::Unhealthy, format!("unhealthy: {}", error.message)))?;
+    }
+    Ok(())
+}
+
 /// Checks that texts are such as the model takes.
 pub(crate) fn check(version: &Version, texts: &[Text], most: usize) -> Result<(), ApiError> {
     if texts.is_empty() || texts.iter().any(|text| text.text.trim().is_empty()) {

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use distune_server::{Source, Stop, Texts, serve};
 use serde_json::json;
 
@@ -114,9 +116,27 @@ fn texts_are_those_of_the_training() {
 fn an_engine_that_fails_goes_on() {
     let server = Server::with(How { panics: true, ..How::default() }, |_| {});
     server.predict(json!("unknown")).fails(424, "Backend");
-    server.get("/health").fails(503, "Unhealthy");
     assert_eq!(server.predict(json!("a film")).status, 200);
     assert_eq!(server.get("/health").status, 200);
+}
+
+/// Who is told that a server is unhealthy sends it nothing that could show the contrary: it finds out itself.
+#[test]
+fn health_after_a_failure() {
+    let server = Server::with(How { panics: true, ..How::default() }, |_| {});
+    server.predict(json!("unknown")).fails(424, "Backend");
+    assert_eq!(server.get("/health").status, 200);
+    server.gate.broken.store(true, Ordering::Relaxed);
+    server.predict(json!("a film")).fails(424, "Backend");
+    for _ in 0..3 {
+        server.get("/health").fails(503, "Unhealthy");
+        server.get("/ping").fails(503, "Unhealthy");
+    }
+    server.gate.broken.store(false, Ordering::Relaxed);
+    assert_eq!(server.get("/health").status, 200);
+    let pairs = Server::with(How { texts: Texts::Pairs, panics: true, ..How::default() }, |_| {});
+    pairs.predict(json!(["a", "unknown"])).fails(424, "Backend");
+    assert_eq!(pairs.get("/health").status, 200);
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
 
 use crate::support::{How, MAX_LENGTH, Server};
@@ -252,6 +254,7 @@ fn failures_are_those_of_requests_to_models() {
     ask("POST", "/models/first", false, Some(json!({"inputs": "a"}))).fails(401, "Unauthorized");
     ask("POST", "/explain", true, Some(json!({}))).fails(422, "Validation");
     ask("POST", "/predict", true, Some(json!({"inputs": "unknown"}))).fails(424, "Backend");
+    server.gate.broken.store(true, Ordering::Relaxed);
     ask("GET", "/health", true, None).fails(503, "Unhealthy");
     let want = [("inference", 1), ("not_found", 1), ("unauthorized", 1), ("validation", 1)];
     assert_eq!(failures(), want.map(|(kind, n)| (kind.to_owned(), n)).into());

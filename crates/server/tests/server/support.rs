@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -39,6 +40,8 @@ pub(crate) struct Gate {
     changed: Condvar,
     /// Sequences of each batch.
     pub(crate) batches: Mutex<Vec<usize>>,
+    /// Whether every batch makes the engine panic.
+    pub(crate) broken: AtomicBool,
 }
 
 impl Gate {
@@ -84,6 +87,7 @@ impl Predict for Gated {
             closed = self.gate.changed.wait(closed).unwrap();
         }
         drop(closed);
+        assert!(!self.gate.broken.load(Ordering::Relaxed), "as the test wants it");
         assert!(!self.panics || !batch.ids.contains(&1), "as the test wants it");
         self.engine.logits(batch)
     }

@@ -8,7 +8,6 @@ use clap::{Args, ValueEnum};
 use distune::Error;
 use distune::calibration::Calibration;
 use distune::engine::Predict;
-use distune::model::Model;
 use distune_server::{Limits, Loaded, LogFormat, Options, Source, Stop, log, serve};
 use serde_json::json;
 
@@ -197,7 +196,5 @@ fn load(model: &str, how: &How) -> distune::Result<Loaded> {
     let config = classifier.engine.config();
     let calibration = how.calibrated.then(|| Calibration::read(&files.path, &config.labels, config.problem_type));
     let temperature = calibration.transpose()?.map(|calibration| calibration.temperature);
-    let (model, common) = (model.to_owned(), how.common.clone());
-    let weights = move || Model::load(&sources::model(&model, &common)?);
-    Ok(Loaded::new(classifier, temperature, Box::new(weights)))
+    Ok(Loaded::new(classifier, temperature, files))
 }

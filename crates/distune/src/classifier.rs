@@ -74,10 +74,17 @@ impl Classifier {
     /// # Errors
     /// A model that is not there or has no trained head.
     pub fn open(name: &str) -> Result<Self> {
-        let files = sources::model(name, &mut ())?;
+        Self::fastest(&sources::model(name, &mut ())?)
+    }
+
+    /// The classifier that a model's files are, in the precision that is fastest here.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn fastest(files: &ModelFiles) -> Result<Self> {
         let quantized = files.config()?.is_quantized();
         let precision = if quantized { InferencePrecision::Int8 } else { Precision::fastest().into() };
-        Self::of(&files, &Reading::default(), precision)
+        Self::of(files, &Reading::default(), precision)
     }
 
     /// The classifier that a model's files are, which reads long texts so.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use distune::data::Batch;
 use distune::engine::{Inference, InferencePrecision, LargePages, Predict};
-use distune::model::{Model, ModelFiles};
+use distune::model::ModelFiles;
 use distune::tokenize::Tokenizer;
 use distune_server::{Loaded, Options, Source, Stop, Texts, serve};
 use serde_json::json;
@@ -102,14 +102,13 @@ fn load(path: &Path, precision: InferencePrecision) -> distune::Result<(Inferenc
 
 fn loaded(path: &Path, precision: InferencePrecision) -> distune::Result<Loaded> {
     let (engine, tokenizer) = load(path, precision)?;
-    let again = path.to_owned();
     Ok(Loaded {
         engine: Box::new(engine),
         tokenizer,
         texts: Texts::Any,
         temperature: None,
         dtype: "",
-        weights: Box::new(move || Model::load(&ModelFiles::open(&again)?)),
+        files: ModelFiles::open(path)?,
     })
 }
 

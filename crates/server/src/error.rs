@@ -32,7 +32,7 @@ pub(crate) enum PredictionErrors {
     /// Too many bytes or texts
     #[response(status = 413)]
     TooLarge(ErrorResponse),
-    /// The body is not JSON by its Content-Type
+    /// The body is not JSON by its Content-Type, or is compressed
     #[response(status = 415)]
     NotJson(ErrorResponse),
     /// A body of another form, a text that is too long, a failing tokenizer
@@ -58,7 +58,7 @@ pub(crate) enum ErrorType {
     Backend,
     /// 429: too many requests; try again later.
     Overloaded,
-    /// 422, and 413 for too much of it, 415 for a body that is not JSON, 405 for a method that a route has not got.
+    /// 422, and 413 for too much of it, 415 for a body that is not JSON or is compressed, 405 for a method that a route has not got.
     Validation,
     /// 422: the tokenizer failed on this input.
     Tokenizer,
@@ -160,7 +160,7 @@ impl IntoResponse for ApiError {
             ErrorType::Unauthorized => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             _ => {}
         }
-        // for the log and the counters
+        // for the counters
         response.extensions_mut().insert(self.kind);
         response
     }

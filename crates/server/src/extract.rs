@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -47,6 +47,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Payload<T> {
             let message = "expected the header Content-Type: application/json";
             return Err(ApiError::validation(message).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
+        if let Some(encoding) = compressed(request.headers()) {
+            let message = format!("expected an uncompressed body, without the header Content-Encoding: {encoding}");
+            return Err(ApiError::validation(message).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
         let limits = &state.options.limits;
         let too_large = || ApiError::too_large(format!("the body has more than {} bytes", limits.payload_limit));
         let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -86,6 +90,13 @@ fn is_deep(json: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// How a body is compressed, if it is.
+fn compressed(headers: &HeaderMap) -> Option<String> {
+    let encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut encodings = encodings.map(|encoding| String::from_utf8_lossy(encoding.as_bytes()));
+    encodings.find(|encoding| !encoding.trim().eq_ignore_ascii_case("identity")).map(|encoding| encoding.into_owned())
 }
 
 /// Whether the type of a body is `application/json` or `application/…+json`.

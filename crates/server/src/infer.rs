@@ -1,5 +1,6 @@
 //! A request's texts to their logits: tokenized, put in the queue, waited for. Called by the routes that predict.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,20 @@ pub(crate) async fn infer(
     Ok((logits, Times { total: start.elapsed(), ..times }))
 }
 
+/// Computes a short text with each model, when the engine has failed on a batch: whoever is told that a server is unhealthy sends it no
+/// texts that could show that only those of the batch were at fault.
+pub(crate) async fn try_models(state: &State) -> Result<(), ApiError> {
+    let truncation = Truncation { truncate: true, direction: TruncationDirection::Right };
+    for served in state.models.all() {
+        let version = served.current();
+        let second = (version.texts == Texts::Pairs).then(|| "a".to_owned());
+        let text = Text { text: "a".to_owned(), second };
+        let computed = infer(state, &version, vec![text], truncation).await;
+        computed.map_err(|error| ApiError::new(ErrorType::Unhealthy, format!("unhealthy: {}", error.message)))?;
+    }
+    Ok(())
+}
+
 /// Checks that texts are such as the model takes.
 pub(crate) fn check(version: &Version, texts: &[Text], most: usize) -> Result<(), ApiError> {
     if texts.is_empty() || texts.iter().any(|text| text.text.trim().is_empty()) {
@@ -88,6 +103,7 @@ pub(crate) async fn tokenizing<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
+    let work = || caught(work);
     if bytes <= TOKENIZED_AT_ONCE {
         return work();
     }
@@ -99,6 +115,12 @@ pub(crate) async fn tokenizing<T: Send + 'static>(
     });
     done.await
         .unwrap_or_else(|error| Err(ApiError::new(ErrorType::Tokenizer, format!("the tokenizer failed: {error}"))))
+}
+
+/// What a panic of the tokenizer becomes: an answer, where the connection would end without one.
+fn caught<T>(work: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    let failed = |_| Err(ApiError::new(ErrorType::Tokenizer, "the tokenizer failed on this input"));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(failed)
 }
 
 async fn encode(
@@ -175,4 +197,16 @@ async fn compute(
     }
     times.tokenization /= n;
     Ok(logits)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_tokenizer_that_panics_is_an_error() {
+        assert_eq!(caught::<()>(|| panic!("as the test wants it")).unwrap_err().kind, ErrorType::Tokenizer);
+        assert_eq!(caught(|| Ok(1)).unwrap(), 1);
+    }
 }

@@ -69,7 +69,7 @@ impl Metrics {
         for (name, about) in [
             ("te_request_count", "Requests to predict"),
             ("te_request_success", "Requests that were answered"),
-            ("te_request_failure", "Requests that were refused or failed"),
+            ("te_request_failure", "Requests to a model that were refused or failed"),
         ] {
             recorder.describe_counter(name.into(), None, about.into());
         }

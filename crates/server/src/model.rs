@@ -10,6 +10,8 @@ use distune::model::{Config, Model, ModelFiles};
 use distune::tokenize::Tokenizer;
 use distune::{Classifier, Error, Result};
 
+use crate::watch::{Look, look};
+
 /// Something that loads, each time it is called.
 pub type Load<T> = Box<dyn Fn() -> Result<T> + Send + Sync>;
 
@@ -37,8 +39,8 @@ pub struct Loaded {
     pub temperature: Option<f64>,
     /// The number type of the linear layers, as `/info` tells it: `float32`, `bfloat16` or `int8`.
     pub dtype: &'static str,
-    /// Its weights in f32, which explanations need.
-    pub weights: Load<Model>,
+    /// Its files, whose weights explanations need in f32. They stay open: a new version in their place does not change this one.
+    pub files: ModelFiles,
 }
 
 impl Source {
@@ -46,17 +48,16 @@ impl Source {
     pub fn of_directory(name: &str, directory: &Path) -> Self {
         let (id, path) = (directory.display().to_string(), directory.to_owned());
         let load = move || {
-            let weights = path.clone();
-            let classifier = Classifier::open(&path.display().to_string())?;
-            Ok(Loaded::new(classifier, None, Box::new(move || Model::load(&ModelFiles::open(&weights)?))))
+            let files = ModelFiles::open(&path)?;
+            Ok(Loaded::new(Classifier::fastest(&files)?, None, files))
         };
         Self { name: name.to_owned(), id, directory: Some(directory.to_owned()), load: Box::new(load) }
     }
 }
 
 impl Loaded {
-    /// A classifier, the temperature of its calibration where that is wanted, and what loads its weights in f32.
-    pub fn new(classifier: Classifier, temperature: Option<f64>, weights: Load<Model>) -> Self {
+    /// A classifier, the temperature of its calibration where that is wanted, and the files that it was loaded from.
+    pub fn new(classifier: Classifier, temperature: Option<f64>, files: ModelFiles) -> Self {
         let texts = match classifier.trained_on() {
             None => Texts::Any,
             Some((_, None)) => Texts::Single,
@@ -68,7 +69,7 @@ impl Loaded {
             InferencePrecision::Int8 => "int8",
         };
         let Classifier { engine, tokenizer, .. } = classifier;
-        Self { engine: Box::new(engine), tokenizer, texts, temperature, dtype, weights }
+        Self { engine: Box::new(engine), tokenizer, texts, temperature, dtype, files }
     }
 }
 
@@ -92,14 +93,14 @@ pub(crate) struct Version {
     pub(crate) calibrated: bool,
     pub(crate) dtype: &'static str,
     engine: Mutex<Box<dyn Predict + Send>>,
-    weights: Load<Model>,
+    files: ModelFiles,
     explained: Mutex<Option<Arc<Model>>>,
 }
 
 impl Version {
     /// Takes a model over, if it computes numbers.
     fn new(loaded: Loaded) -> Result<Self> {
-        let Loaded { mut engine, tokenizer, texts, temperature, dtype, weights } = loaded;
+        let Loaded { mut engine, tokenizer, texts, temperature, dtype, files } = loaded;
         let config = engine.config().clone();
         let ids = tokenizer.encode_one("a")?.ids;
         distune::data::check_ids(&ids, &config).map_err(|problem| {
@@ -116,23 +117,24 @@ impl Version {
         }
         let (engine, explained) = (Mutex::new(engine), Mutex::new(None));
         let (calibrated, temperature) = (temperature.is_some(), temperature.unwrap_or(1.0));
-        Ok(Self { config, tokenizer, texts, temperature, calibrated, dtype, engine, weights, explained })
+        Ok(Self { config, tokenizer, texts, temperature, calibrated, dtype, engine, files, explained })
     }
 
     pub(crate) fn engine(&self) -> MutexGuard<'_, Box<dyn Predict + Send>> {
         locked(&self.engine)
     }
 
-    /// The weights in f32, loaded when they are first needed.
+    /// The weights in f32, loaded when they are first needed, from the files that the engine was loaded from.
     pub(crate) fn weights(&self) -> Result<Arc<Model>> {
         let mut explained = locked(&self.explained);
         if let Some(model) = &*explained {
             return Ok(model.clone());
         }
-        let model = Arc::new((self.weights)()?);
-        if model.config != self.config {
-            return Err(Error::value("model", "config.json", "that of the version that is served", "a newer one"));
-        }
+        self.files.check_weights_unchanged()?;
+        let model = Arc::new(Model::load(&self.files)?);
+        self.files.release_weights();
+        // nor meanwhile
+        self.files.check_weights_unchanged()?;
         *explained = Some(model.clone());
         Ok(model)
     }
@@ -143,6 +145,8 @@ pub(crate) struct Served {
     pub(crate) name: String,
     pub(crate) id: String,
     pub(crate) directory: Option<PathBuf>,
+    /// The directory before the first version was loaded.
+    pub(crate) first: Option<Look>,
     load: Load<Loaded>,
     current: RwLock<Arc<Version>>,
 }
@@ -150,8 +154,9 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) fn new(source: Source) -> Result<Self> {
         let Source { name, id, directory, load } = source;
+        let first = directory.as_deref().and_then(look);
         let current = RwLock::new(Arc::new(Version::new(load()?)?));
-        Ok(Self { name, id, directory, load, current })
+        Ok(Self { name, id, directory, first, load, current })
     }
 
     /// The version that requests begin with now.
@@ -159,11 +164,15 @@ impl Served {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Loads the version that is there now and puts it in the old one's place, which stays if that fails.
-    pub(crate) fn reload(&self) -> Result<()> {
+    /// Loads the version that is there now and, if it was there all the time, puts it in the old one's place, which else stays. Tells
+    /// whether it did.
+    pub(crate) fn reload(&self, all_the_time: impl FnOnce() -> bool) -> Result<bool> {
         let version = Arc::new(Version::new((self.load)()?)?);
+        if !all_the_time() {
+            return Ok(false);
+        }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = version;
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -29,12 +29,18 @@ pub(crate) async fn observe(Shared(state): Shared<Arc<State>>, request: Request,
     let mut logged = Logged { span: span.clone(), start: Instant::now(), ended: false };
     let mut response = next.run(request).instrument(span).await;
     logged.end(&response);
-    if let Some(kind) = response.extensions().get::<ErrorType>() {
-        state.metrics.failure(*kind);
-    }
     response.headers_mut().insert(REQUEST_ID, id);
     if state.draining() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Counts a request to a model that is refused or fails.
+pub(crate) async fn count_failures(Shared(state): Shared<Arc<State>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if let Some(kind) = response.extensions().get::<ErrorType>() {
+        state.metrics.failure(*kind);
     }
     response
 }

@@ -1,5 +1,8 @@
 //! New versions of models: a thread looks at their directories, and loads what has changed.
 
+use std::ffi::OsString;
+use std::fs::Metadata;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -7,8 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use crate::model::{Models, Served};
 
-/// Names, sizes and times of the files in a directory.
-type Look = Vec<(std::ffi::OsString, u64, Option<SystemTime>)>;
+/// The files in a directory: names, sizes, times of modification, identities.
+pub(crate) type Look = Vec<(OsString, u64, Option<SystemTime>, Identity)>;
+
+/// What tells one file from another of equal size and time, which copies may keep: device, inode, and the time of the last change of
+/// contents or names, which cannot be set.
+type Identity = Option<(u64, u64, i64, i64)>;
 
 /// What is known of a directory.
 struct Watched<'a> {
@@ -24,8 +31,7 @@ struct Watched<'a> {
 pub(crate) fn watch(models: &Models, every: Duration, stop: &Receiver<()>) {
     let watched = models.all().iter().filter_map(|served| {
         let directory = served.directory.as_deref()?;
-        let look = look(directory);
-        Some(Watched { served, directory, loaded: look.clone(), seen: look })
+        Some(Watched { served, directory, loaded: served.first.clone(), seen: served.first.clone() })
     });
     let mut watched: Vec<Watched> = watched.collect();
     while stop.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
@@ -36,30 +42,50 @@ pub(crate) fn watch(models: &Models, every: Duration, stop: &Receiver<()>) {
 impl Watched<'_> {
     /// Loads the model if the directory has changed, and has not changed since the last look: then it is complete.
     fn look_again(&mut self) {
-        let look = look(self.directory);
-        let complete = look.is_some() && look == self.seen;
-        self.seen = look;
+        let now = look(self.directory);
+        let complete = now.is_some() && now == self.seen;
+        self.seen = now;
         if !complete || self.seen == self.loaded {
             return;
         }
         self.loaded.clone_from(&self.seen);
         let model = &self.served.name;
-        match self.served.reload() {
-            Ok(()) => tracing::info!(model, "a new version is served"),
+        let reload = || self.served.reload(|| look(self.directory) == self.seen);
+        // what a file can make a library do must not end the watch of all models
+        let Ok(reloaded) = catch_unwind(AssertUnwindSafe(reload)) else {
+            return tracing::error!(model, "the new version cannot be read; the old one stays");
+        };
+        match reloaded {
+            Ok(true) => tracing::info!(model, "a new version is served"),
+            Ok(false) => {
+                self.loaded = None;
+                tracing::info!(model, "the new version changed while it was read; it will be read again");
+            }
             Err(error) => tracing::error!(model, %error, "the new version cannot be used; the old one stays"),
         }
     }
 }
 
 /// Nothing where there is no directory.
-fn look(directory: &Path) -> Option<Look> {
+pub(crate) fn look(directory: &Path) -> Option<Look> {
     let entries = std::fs::read_dir(directory).ok()?;
     let files = entries.map(|entry| {
         let entry = entry?;
         let metadata = std::fs::metadata(entry.path())?;
-        Ok((entry.file_name(), metadata.len(), metadata.modified().ok()))
+        Ok((entry.file_name(), metadata.len(), metadata.modified().ok(), identity(&metadata)))
     });
     let mut files = files.collect::<std::io::Result<Look>>().ok()?;
     files.sort();
     Some(files)
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    Some((metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Identity {
+    None
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 
@@ -53,7 +54,24 @@ pub struct ModelFiles {
 #[derive(Debug)]
 enum Bytes {
     Embedded(&'static [u8]),
-    Mapped(Mmap),
+    Mapped(Mapped),
+}
+
+/// A file that stays open, so that it is there for as long as the map is, whatever becomes of its name.
+#[derive(Debug)]
+struct Mapped {
+    map: Mmap,
+    file: fs::File,
+    /// Its size and time when it was mapped.
+    opened: Option<(u64, SystemTime)>,
+}
+
+impl Mapped {
+    /// Size and time of the file now; nothing where the system does not tell.
+    fn state(file: &fs::File) -> Option<(u64, SystemTime)> {
+        let metadata = file.metadata().ok()?;
+        Some((metadata.len(), metadata.modified().ok()?))
+    }
 }
 
 impl ModelFiles {
@@ -107,10 +125,28 @@ impl ModelFiles {
         self.weights.iter().map(|(name, bytes)| {
             let bytes = match bytes {
                 Bytes::Embedded(bytes) => bytes,
-                Bytes::Mapped(map) => &map[..],
+                Bytes::Mapped(mapped) => &mapped.map[..],
             };
             (name.as_str(), bytes)
         })
+    }
+
+    /// Checks that the files with the tensors are as they were when they were opened. Other files in their places change nothing: those
+    /// that were opened are still there.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file that was written over.
+    pub fn check_weights_unchanged(&self) -> Result<()> {
+        let changed =
+            |bytes: &Bytes| matches!(bytes, Bytes::Mapped(mapped) if Mapped::state(&mapped.file) != mapped.opened);
+        match self.weights.iter().find(|(_, bytes)| changed(bytes)) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::file(
+                &self.file(name),
+                "written over since it was opened",
+                "Open the model again; put a new file in the place of an old one by renaming it",
+            )),
+        }
     }
 
     /// The file of each tensor, where there are several.
@@ -131,7 +167,7 @@ impl ModelFiles {
     pub(crate) fn release(&self, part: &[u8]) {
         #[cfg(unix)]
         for (_, bytes) in &self.weights {
-            if let Bytes::Mapped(map) = bytes
+            if let Bytes::Mapped(Mapped { map, .. }) = bytes
                 && map.as_ptr_range().contains(&part.as_ptr())
             {
                 let offset = part.as_ptr() as usize - map.as_ptr() as usize;
@@ -141,6 +177,11 @@ impl ModelFiles {
         }
         #[cfg(not(unix))]
         let _ = part;
+    }
+
+    /// Lets go of the memory of the whole checkpoint, which stays open; read again, it comes from the files again.
+    pub fn release_weights(&self) {
+        self.weight_files().for_each(|(_, bytes)| self.release(bytes));
     }
 
     /// Unmaps the checkpoint, once it has been loaded: its pages would count as memory of this process.
@@ -242,10 +283,12 @@ fn missing(path: &Path, error: &std::io::Error) -> Error {
 }
 
 #[allow(unsafe_code)]
-fn map(directory: &Path, name: &str) -> Result<Mmap> {
+fn map(directory: &Path, name: &str) -> Result<Mapped> {
     let path = directory.join(name);
     let file = fs::File::open(&path).map_err(|e| missing(&path, &e))?;
+    let opened = Mapped::state(&file);
     // SAFETY: the file is only read. Another process that writes it in place meanwhile could change the bytes, which
     // are numbers of any value, or cut it, which ends the program; saving never writes in place.
-    unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, "map", &e))
+    let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, "map", &e))?;
+    Ok(Mapped { map, file, opened })
 }

@@ -90,7 +90,7 @@ pub fn fingerprint(files: &ModelFiles) -> String {
     let weights = files.weight_files().map(|(_, bytes)| bytes);
     let tokenizer = files.tokenizer.iter().map(|(_, bytes)| bytes.as_slice());
     let checksum = crate::train::checksum(weights.chain(tokenizer).chain([files.config.as_slice()]));
-    files.weight_files().for_each(|(_, bytes)| files.release(bytes));
+    files.release_weights();
     format!("{checksum:032x}")
 }
 

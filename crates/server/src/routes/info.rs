@@ -10,8 +10,9 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::error::{ApiError, ErrorResponse, ErrorType};
+use crate::error::{ApiError, ErrorResponse};
 use crate::extract::Chosen;
+use crate::infer::try_models;
 use crate::model::Texts;
 use crate::state::{State, tokenization_workers};
 
@@ -138,14 +139,14 @@ pub(crate) async fn models(Shared(state): Shared<Arc<State>>) -> Json<Vec<ModelE
     tag = "text-embeddings-inference",
     responses(
         (status = 200, description = "They can"),
-        (status = 503, description = "The engine failed on its last batch, or the server ends", body = ErrorResponse),
+        (status = 503, description = "The engine failed on its last batch and on a text of its own since, or the server ends", body = ErrorResponse),
     )
 )]
 pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> Result<(), ApiError> {
     match (state.queue.healthy(), state.draining()) {
+        (_, true) => Err(ApiError::no_answer()),
         (true, false) => Ok(()),
-        (true, true) => Err(ApiError::no_answer()),
-        (false, _) => Err(ApiError::new(ErrorType::Unhealthy, "unhealthy")),
+        (false, false) => try_models(&state).await,
     }
 }
 
@@ -156,7 +157,7 @@ pub(crate) async fn health(Shared(state): Shared<Arc<State>>) -> Result<(), ApiE
     tag = "text-embeddings-inference",
     responses(
         (status = 200, description = "They can"),
-        (status = 503, description = "The engine failed on its last batch, or the server ends", body = ErrorResponse),
+        (status = 503, description = "The engine failed on its last batch and on a text of its own since, or the server ends", body = ErrorResponse),
     )
 )]
 #[allow(dead_code)] // `health` serves it: this is its documentation

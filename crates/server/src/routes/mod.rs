@@ -18,7 +18,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::error::{ApiError, ErrorType};
-use crate::observe::{key_required, observe};
+use crate::observe::{count_failures, key_required, observe};
 use crate::page;
 use crate::state::State;
 
@@ -30,13 +30,18 @@ pub(crate) fn router(state: &Arc<State>) -> Result<Router> {
             .route("/explain", post(explain::explain))
             .route("/tokenize", post(tokens::tokenize))
             .route("/decode", post(tokens::decode))
-            .route("/info", get(info::info))
     };
-    let guarded = of_a_model()
-        .route("/models", get(info::models))
+    let key = || from_fn_with_state(state.clone(), key_required);
+    let asked = of_a_model()
         .route("/models/{name}", post(hugging_face::classify))
         .nest("/models/{name}", of_a_model())
-        .route_layer(from_fn_with_state(state.clone(), key_required));
+        .route_layer(key())
+        .route_layer(from_fn_with_state(state.clone(), count_failures));
+    let told = Router::new()
+        .route("/info", get(info::info))
+        .route("/models", get(info::models))
+        .route("/models/{name}/info", get(info::info))
+        .route_layer(key());
     let open = Router::new()
         .route("/", get(page::index))
         .route("/page.css", get(page::style))
@@ -50,7 +55,7 @@ pub(crate) fn router(state: &Arc<State>) -> Result<Router> {
     let no_method =
         || async { ApiError::validation("no such method here").with_status(StatusCode::METHOD_NOT_ALLOWED) };
     let no_route = || async { ApiError::new(ErrorType::NotFound, "no such route; GET /docs lists them") };
-    let all = guarded.merge(open).merge(documents).method_not_allowed_fallback(no_method).fallback(no_route);
+    let all = asked.merge(told).merge(open).merge(documents).method_not_allowed_fallback(no_method).fallback(no_route);
     let all = match cors(&state.options.cors_allow_origin)? {
         Some(cors) => all.layer(cors),
         None => all,

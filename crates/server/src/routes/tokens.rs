@@ -25,7 +25,7 @@ use crate::state::State;
         (status = 401, description = "The key is missing or wrong", body = ErrorResponse),
         (status = 408, description = "The body did not come in time", body = ErrorResponse),
         (status = 413, description = "Too many bytes or texts", body = ErrorResponse),
-        (status = 415, description = "The body is not JSON by its Content-Type", body = ErrorResponse),
+        (status = 415, description = "The body is not JSON by its Content-Type, or is compressed", body = ErrorResponse),
         (status = 422, description = "A body of another form, a failing tokenizer", body = ErrorResponse),
         (status = 429, description = "Too many requests: try again after Retry-After", body = ErrorResponse),
     )
@@ -85,7 +85,7 @@ fn tokens(version: &Version, text: &str, with_special: bool) -> Result<Vec<Simpl
         (status = 401, description = "The key is missing or wrong", body = ErrorResponse),
         (status = 408, description = "The body did not come in time", body = ErrorResponse),
         (status = 413, description = "Too many bytes or lists", body = ErrorResponse),
-        (status = 415, description = "The body is not JSON by its Content-Type", body = ErrorResponse),
+        (status = 415, description = "The body is not JSON by its Content-Type, or is compressed", body = ErrorResponse),
         (status = 422, description = "A body of another form, a failing tokenizer", body = ErrorResponse),
         (status = 429, description = "Too many requests: try again after Retry-After", body = ErrorResponse),
     )

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use distune_server::{Source, Stop, Texts, serve};
 use serde_json::json;
 
@@ -70,6 +72,23 @@ fn too_much() {
     client.reply().unwrap().fails(413, "Validation");
 }
 
+/// Nothing is decompressed, so that no few bytes become many.
+#[test]
+fn compressed_bodies() {
+    let server = Server::new();
+    let post = |path: &str, encoding: &str, body: &[u8]| {
+        let headers = [("content-type", "application/json"), ("content-encoding", encoding)];
+        server.client().request("POST", path, &headers, Some(body))
+    };
+    for (path, encoding) in [("/predict", "gzip"), ("/models/first", "br"), ("/explain", "identity, zstd")] {
+        let message = post(path, encoding, b"\x1f\x8b\x08").fails(415, "Validation");
+        assert!(message.contains(encoding) && message.contains("uncompressed"), "{message}");
+    }
+    for encoding in ["identity", "Identity"] {
+        post("/predict", encoding, br#"{"inputs": "a"}"#).ok();
+    }
+}
+
 #[test]
 fn wrong_places() {
     let server = Server::new();
@@ -97,9 +116,27 @@ fn texts_are_those_of_the_training() {
 fn an_engine_that_fails_goes_on() {
     let server = Server::with(How { panics: true, ..How::default() }, |_| {});
     server.predict(json!("unknown")).fails(424, "Backend");
-    server.get("/health").fails(503, "Unhealthy");
     assert_eq!(server.predict(json!("a film")).status, 200);
     assert_eq!(server.get("/health").status, 200);
+}
+
+/// Who is told that a server is unhealthy sends it nothing that could show the contrary: it finds out itself.
+#[test]
+fn health_after_a_failure() {
+    let server = Server::with(How { panics: true, ..How::default() }, |_| {});
+    server.predict(json!("unknown")).fails(424, "Backend");
+    assert_eq!(server.get("/health").status, 200);
+    server.gate.broken.store(true, Ordering::Relaxed);
+    server.predict(json!("a film")).fails(424, "Backend");
+    for _ in 0..3 {
+        server.get("/health").fails(503, "Unhealthy");
+        server.get("/ping").fails(503, "Unhealthy");
+    }
+    server.gate.broken.store(false, Ordering::Relaxed);
+    assert_eq!(server.get("/health").status, 200);
+    let pairs = Server::with(How { texts: Texts::Pairs, panics: true, ..How::default() }, |_| {});
+    pairs.predict(json!(["a", "unknown"])).fails(424, "Backend");
+    assert_eq!(pairs.get("/health").status, 200);
 }
 
 #[test]

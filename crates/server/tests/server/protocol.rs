@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
 
 use crate::support::{How, MAX_LENGTH, Server};
@@ -221,6 +223,41 @@ fn metrics_have_the_known_names() {
     ] {
         assert_eq!(server.metric(name), value, "{name}");
     }
+}
+
+/// Refused requests to a model are failures; wrong routes and methods, and what looks at the server, are not.
+#[test]
+fn failures_are_those_of_requests_to_models() {
+    let server = Server::with(How { panics: true, ..How::default() }, |options| options.api_key = Some("key".into()));
+    let ask = |method: &str, path: &str, key: bool, body: Option<Value>| {
+        let authorization = ("authorization", if key { "Bearer key" } else { "Bearer none" });
+        let headers = [authorization, ("content-type", "application/json")];
+        server.client().request(method, path, &headers, body.map(|body| body.to_string()).as_deref().map(str::as_bytes))
+    };
+    let failures = || {
+        let text = String::from_utf8(server.get("/metrics").body).unwrap();
+        let counts = text.lines().filter_map(|line| line.strip_prefix("te_request_failure{err=\"")?.split_once("\"} "));
+        let counts = counts.filter(|(_, n)| *n != "0");
+        counts
+            .map(|(kind, n)| (kind.to_owned(), n.parse::<u32>().unwrap()))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    ask("GET", "/nothing", true, None).fails(404, "NotFound");
+    ask("POST", "/predictions", true, Some(json!({"inputs": "a"}))).fails(404, "NotFound");
+    ask("GET", "/predict", true, None).fails(405, "Validation");
+    ask("PUT", "/models/first/predict", true, None).fails(405, "Validation");
+    ask("POST", "/health", true, None).fails(405, "Validation");
+    ask("GET", "/info", false, None).fails(401, "Unauthorized");
+    ask("GET", "/models/third/info", true, None).fails(404, "NotFound");
+    assert!(failures().is_empty(), "{:?}", failures());
+    ask("POST", "/models/third/predict", true, Some(json!({"inputs": "a"}))).fails(404, "NotFound");
+    ask("POST", "/models/first", false, Some(json!({"inputs": "a"}))).fails(401, "Unauthorized");
+    ask("POST", "/explain", true, Some(json!({}))).fails(422, "Validation");
+    ask("POST", "/predict", true, Some(json!({"inputs": "unknown"}))).fails(424, "Backend");
+    server.gate.broken.store(true, Ordering::Relaxed);
+    ask("GET", "/health", true, None).fails(503, "Unhealthy");
+    let want = [("inference", 1), ("not_found", 1), ("unauthorized", 1), ("validation", 1)];
+    assert_eq!(failures(), want.map(|(kind, n)| (kind.to_owned(), n)).into());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -39,6 +40,8 @@ pub(crate) struct Gate {
     changed: Condvar,
     /// Sequences of each batch.
     pub(crate) batches: Mutex<Vec<usize>>,
+    /// Whether every batch makes the engine panic.
+    pub(crate) broken: AtomicBool,
 }
 
 impl Gate {
@@ -84,10 +87,13 @@ impl Predict for Gated {
             closed = self.gate.changed.wait(closed).unwrap();
         }
         drop(closed);
+        assert!(!self.gate.broken.load(Ordering::Relaxed), "as the test wants it");
         assert!(!self.panics || !batch.ids.contains(&1), "as the test wants it");
         self.engine.logits(batch)
     }
 }
+
+pub(crate) type Hook = Arc<dyn Fn(&Path) + Send + Sync>;
 
 /// What a test changes of a model.
 #[derive(Clone)]
@@ -96,11 +102,13 @@ pub(crate) struct How {
     pub(crate) temperature: Option<f64>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) panics: bool,
+    /// Called when a directory has been read.
+    pub(crate) read: Hook,
 }
 
 impl Default for How {
     fn default() -> Self {
-        Self { texts: Texts::Any, temperature: None, gate: Arc::default(), panics: false }
+        Self { texts: Texts::Any, temperature: None, gate: Arc::default(), panics: false, read: Arc::new(|_| {}) }
     }
 }
 
@@ -114,14 +122,14 @@ pub(crate) fn source(name: &str, directory: &Path, how: &How) -> Source {
         let tokenizer = Tokenizer::from_bytes(&path.join(file), json, MAX_LENGTH)?;
         let engine =
             Gated { engine: Inference::new(&model, Precision::F32), gate: how.gate.clone(), panics: how.panics };
-        let weights_path = path.clone();
+        (how.read)(&path);
         Ok(Loaded {
             engine: Box::new(engine),
             tokenizer,
             texts: how.texts,
             temperature: how.temperature,
             dtype: "float32",
-            weights: Box::new(move || Model::load(&ModelFiles::open(&weights_path)?)),
+            files,
         })
     };
     let directory_watched = Some(directory.to_owned());

@@ -129,6 +129,8 @@ pub(crate) fn multiply_twice(
 ) -> bool {
     let (kernel, isa, [m, _]) = (Kernel::best(first.precision), isa(), a.shape());
     let width = first_bias.len();
+    let chain = [a.shape()[1], width] == [first.shape[0], second.shape[0]] && first.precision == second.precision;
+    assert!(chain, "{:?} x {:?} x {:?}", a.shape(), first.shape, second.shape);
     let at_once = words(kernel, first.shape[0]) <= kernel.depth();
     if kernel != Kernel::Amx || !at_once || !width.is_multiple_of(2 * SQUARE) {
         return false;

@@ -10,7 +10,8 @@
 //!
 //! Sums go from there to a small buffer, and from it to the output while the next tile is computed: so the output's way through the
 //! caches costs no time of the multiplying unit. The output's lines are asked for while the tile is computed, and nothing else
-//! (`ahead.rs`): a tile reads so much that whatever comes from the memory beside it is in its way.
+//! (`ahead.rs`): a tile reads so much that whatever comes from the memory beside it is in its way. Between the products of a prediction's
+//! feed-forward network, what is written is GELU of the sums, rounded as the next product reads it.
 
 use std::arch::asm;
 use std::arch::x86_64::*;

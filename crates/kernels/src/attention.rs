@@ -3,7 +3,7 @@
 //! For each sequence and head: `P = softmax(Q Kᵀ / sqrt(D / H))`, `context = dropout(P) V`. The backward pass computes
 //! P again from Q and K, a block of query rows at a time, so memory grows with the length, not with its square.
 
-use crate::isa::vectorize;
+use crate::isa::{MultiplyAdd, vectorize_fused};
 use crate::parallel::{Strided, each_with_state, prefetch};
 use crate::profile::{Operation, timer};
 use crate::small_matmul::{LANES, padded, small_matmul};
@@ -72,9 +72,9 @@ pub fn attention<T: Real>(context: &mut [T], q: &[T], kv: &[T], heads: Heads, dr
     let context = Strided::new(context, heads.width);
     each_with_state(heads.tasks().into_iter(), usize::MAX, Scratch::default, |scratch, task, next| {
         let next = Next::new(next, heads);
-        vectorize(
+        vectorize_fused(
             #[inline(always)]
-            || forward_head(&context, q, kv, heads, dropout, task, next, scratch),
+            |how| forward_head(how, &context, q, kv, heads, dropout, task, next, scratch),
         );
     });
 }
@@ -94,9 +94,9 @@ pub fn attention_backward<T: Real>(
     let (dq, dkv) = (Strided::new(dq, heads.width), Strided::new(dkv, 2 * heads.width));
     each_with_state(heads.tasks().into_iter(), usize::MAX, Scratch::default, |scratch, task, next| {
         let next = Next::new(next, heads);
-        vectorize(
+        vectorize_fused(
             #[inline(always)]
-            || backward_head(&dq, &dkv, dcontext, q, kv, heads, dropout, task, next, scratch),
+            |how| backward_head(how, &dq, &dkv, dcontext, q, kv, heads, dropout, task, next, scratch),
         );
     });
 }
@@ -164,6 +164,7 @@ struct Scratch<T> {
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // the output and two inputs of the formula
 fn forward_head<T: Real>(
+    how: MultiplyAdd,
     context: &Strided<T>,
     q: &[T],
     kv: &[T],
@@ -179,11 +180,12 @@ fn forward_head<T: Real>(
     next.ask_for_keys(kv);
     copy_transposed(&mut s.keys_transposed, k, 2 * d, [n, width]);
     next.ask_for_values(kv);
+    context.ask_for([task.query, task.head * width], [task.queries.min(ROWS_AHEAD), width]);
     let v = whole_lanes(&mut s.values, v, 2 * d, [n, width]);
     for first in (0..task.queries).step_by(QUERY_BLOCK) {
         let rows = QUERY_BLOCK.min(task.queries - first);
         let queries = &q[(task.query + first) * d + task.head * width..];
-        probabilities(&mut s.probabilities, queries, d, &s.keys_transposed, [rows, n, width]);
+        probabilities(how, &mut s.probabilities, queries, d, &s.keys_transposed, [rows, n, width]);
         next.ask_for_queries(q);
         if !dropout.is_none() {
             for (r, p) in s.probabilities.chunks_exact_mut(columns).enumerate() {
@@ -200,6 +202,7 @@ fn forward_head<T: Real>(
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // the two outputs and four inputs of the formula
 fn backward_head<T: Real>(
+    how: MultiplyAdd,
     dq: &Strided<T>,
     dkv: &Strided<T>,
     dcontext: &[T],
@@ -221,6 +224,7 @@ fn backward_head<T: Real>(
     let k = whole_lanes(&mut s.keys, k, 2 * d, [n, width]);
     copy_transposed(&mut s.values_transposed, v, 2 * d, [n, width]);
     next.ask_for_queries(q);
+    dq.ask_for([task.query, column], [task.queries.min(ROWS_AHEAD), width]);
     for gradient in [&mut s.dkeys, &mut s.dvalues] {
         resize(gradient, n * padded_width);
         gradient.fill(T::ZERO);
@@ -230,7 +234,7 @@ fn backward_head<T: Real>(
         let start = (task.query + first) * d + column;
         let q_rows = whole_lanes(&mut s.queries, &q[start..], d, [rows, width]);
         let dcontext_rows = whole_lanes(&mut s.dcontext, &dcontext[start..], d, [rows, width]);
-        probabilities(&mut s.probabilities, &q[start..], d, &s.keys_transposed, [rows, n, width]);
+        probabilities(how, &mut s.probabilities, &q[start..], d, &s.keys_transposed, [rows, n, width]);
         next.ask_for_queries(dcontext);
         // the gradient of the dropped probabilities, then of the scores
         resize(&mut s.dscores, rows * columns);
@@ -254,6 +258,10 @@ fn backward_head<T: Real>(
         resize(&mut s.rows, rows * padded_width);
         small_matmul(&mut s.rows, (&s.dscores, [columns, 1]), k, [rows, padded_width, n], false);
         write_rows(dq, task.query + first, column, width, &s.rows);
+        if first == 0 {
+            dkv.ask_for([task.key, column], [n.min(ROWS_AHEAD), width]);
+            dkv.ask_for([task.key, d + column], [n.min(ROWS_AHEAD), width]);
+        }
         small_matmul(&mut s.dkeys, (&s.dscores, [1, columns]), q_rows, [n, padded_width, rows], true);
         small_matmul(&mut s.dvalues, (&s.dropped, [1, columns]), dcontext_rows, [n, padded_width, rows], true);
     }
@@ -268,7 +276,14 @@ fn scale<T: Real>(width: usize) -> T {
 
 /// `p [rows, padded(n)] = softmax(q · keysᵀ * scale)`, zero in the padding. Overwrites `p`.
 #[inline(always)]
-fn probabilities<T: Real>(p: &mut Vec<T>, q: &[T], stride: usize, keys: &[T], [rows, n, width]: [usize; 3]) {
+fn probabilities<T: Real>(
+    how: MultiplyAdd,
+    p: &mut Vec<T>,
+    q: &[T],
+    stride: usize,
+    keys: &[T],
+    [rows, n, width]: [usize; 3],
+) {
     let columns = padded(n);
     resize(p, rows * columns);
     small_matmul(p, (q, [stride, 1]), (keys, columns), [rows, columns, width], false);
@@ -277,7 +292,7 @@ fn probabilities<T: Real>(p: &mut Vec<T>, q: &[T], stride: usize, keys: &[T], [r
         let first = row[0];
         row[n..].fill(first);
         let max = largest(row);
-        row.iter_mut().for_each(|x| *x = ((*x - max) * scale).exp());
+        row.iter_mut().for_each(|x| *x = ((*x - max) * scale).exp(how));
         row[n..].fill(T::ZERO);
         let total = crate::real::lane_sum(row, row, |x, _| x);
         let inverse = T::ONE / total;
@@ -294,7 +309,7 @@ fn largest<T: Real>(row: &[T]) -> T {
             lanes[l] = chunk[l].max(lanes[l]);
         }
     }
-    lanes.into_iter().fold(row[0], |max, x| x.max(max))
+    crate::real::fold_lanes(lanes, |a, b| a.max(b))
 }
 
 /// `dp` becomes the gradient of the unscaled scores: `p (dp - sum(p dp)) * scale`, row by row.

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::Real;
-use crate::isa::vectorize;
-use crate::parallel::ELEMENTS;
+use crate::isa::{vectorize, vectorize_fused};
+use crate::parallel::{ELEMENTS, STRETCH, ahead_to_write};
 use crate::profile::{Operation, timer};
 
 /// `y = gelu(x)`. Overwrites `y`; `x`, of the same length, holds the slope `Φ(x) + x φ(x)` afterwards, for the backward pass.
@@ -12,13 +12,17 @@ pub fn gelu<T: Real>(y: &mut [T], x: &mut [T]) {
     let _timer = timer(Operation::Gelu, 0);
     assert_eq!(y.len(), x.len());
     y.par_chunks_mut(ELEMENTS).zip(x.par_chunks_mut(ELEMENTS)).for_each(|(y, x)| {
-        vectorize(
+        vectorize_fused(
             #[inline(always)]
-            || {
-                for (y, x) in y.iter_mut().zip(x) {
-                    let (cumulative, density) = x.normal();
-                    *y = *x * cumulative;
-                    *x = cumulative + *x * density;
+            |how| {
+                for (y, x) in y.chunks_mut(STRETCH).zip(x.chunks_mut(STRETCH)) {
+                    ahead_to_write(y);
+                    ahead_to_write(x);
+                    for (y, x) in y.iter_mut().zip(x) {
+                        let (cumulative, density) = x.normal(how);
+                        *y = *x * cumulative;
+                        *x = cumulative + *x * density;
+                    }
                 }
             },
         );
@@ -29,11 +33,11 @@ pub fn gelu<T: Real>(y: &mut [T], x: &mut [T]) {
 pub(crate) fn gelu_in_place<T: Real>(x: &mut [T]) {
     let _timer = timer(Operation::Gelu, 0);
     x.par_chunks_mut(ELEMENTS).for_each(|x| {
-        vectorize(
+        vectorize_fused(
             #[inline(always)]
-            || {
+            |how| {
                 for x in x {
-                    let (cumulative, _) = x.normal();
+                    let (cumulative, _) = x.normal(how);
                     *x *= cumulative;
                 }
             },

@@ -11,7 +11,7 @@ pub enum Isa {
     Avx512Bf16,
     /// x86-64 with AVX-512 (F, VL, BW, DQ).
     Avx512,
-    /// x86-64 with AVX2.
+    /// x86-64 with AVX2 and FMA.
     Avx2,
     /// Whatever the target has without asking: SSE2 on x86-64, NEON on AArch64.
     Baseline,
@@ -44,8 +44,9 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
+                    && Self::Avx2.available()
             }
-            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             Self::Baseline => true,
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -89,11 +90,40 @@ fn amx() -> bool {
     false
 }
 
+/// How the code around it multiplies and adds: compiled for the level in use, it knows which.
+#[derive(Clone, Copy, Debug)]
+pub struct MultiplyAdd {
+    /// In one instruction, with one rounding; without it, a function that imitates that takes longer than both.
+    fused: bool,
+}
+
+impl MultiplyAdd {
+    /// As all CPUs of this kind can.
+    pub(crate) const PORTABLE: Self = Self { fused: cfg!(target_arch = "aarch64") };
+    /// For code that is compiled for a CPU with the instruction.
+    pub(crate) const FUSED: Self = Self { fused: true };
+
+    /// `a * b + c`
+    #[inline(always)]
+    pub(crate) fn of(self, a: f32, b: f32, c: f32) -> f32 {
+        if self.fused { a.mul_add(b, c) } else { a * b + c }
+    }
+}
+
 /// Runs `f`, compiled for the level in use: the closure is inlined into a function with those target features, and
 /// its loops are vectorized there. Call it inside a task, around loops over slices, and with a closure marked
 /// `#[inline(always)]`, as everything that it calls: what is not inlined is compiled without those features.
 #[inline]
 pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    vectorize_fused(
+        #[inline(always)]
+        |_| f(),
+    )
+}
+
+/// [`vectorize`] for what is worth fewer instructions.
+#[inline]
+pub(crate) fn vectorize_fused<R>(f: impl FnOnce(MultiplyAdd) -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     match isa() {
         // SAFETY: `isa` returns only levels that this CPU has.
@@ -102,17 +132,17 @@ pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
         Isa::Avx2 => return unsafe { avx2(f) },
         Isa::Baseline => {}
     }
-    f()
+    f(MultiplyAdd::PORTABLE)
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2")]
-fn avx512<R>(f: impl FnOnce() -> R) -> R {
-    f()
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+fn avx512<R>(f: impl FnOnce(MultiplyAdd) -> R) -> R {
+    f(MultiplyAdd::FUSED)
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn avx2<R>(f: impl FnOnce() -> R) -> R {
-    f()
+#[target_feature(enable = "avx2,fma")]
+fn avx2<R>(f: impl FnOnce(MultiplyAdd) -> R) -> R {
+    f(MultiplyAdd::FUSED)
 }

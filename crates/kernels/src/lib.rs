@@ -31,7 +31,7 @@ pub use dropout::{Dropout, Site};
 pub use embeddings::{Words, embed, embed_backward};
 pub use gelu::{gelu, gelu_backward};
 pub use gemm::{Activation, Buffers, Epilogue, Matrix, Precision, Quantized, int8_instructions, multiply, peak};
-pub use isa::{Isa, isa};
+pub use isa::{Isa, MultiplyAdd, isa};
 pub use large_pages::LargePages;
 pub use layer_norm::{LAYER_NORM_EPSILON, layer_norm, layer_norm_backward};
 pub use loss::{LossOptions, Targets, loss, sigmoid, softmax};

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::Real;
 use crate::isa::vectorize;
-use crate::parallel::ELEMENTS;
+use crate::parallel::{ELEMENTS, STRETCH, ahead_to_read, ahead_to_write};
 use crate::profile::{Operation, timer};
 use crate::real::lane_sum;
 
@@ -152,7 +152,7 @@ pub(crate) struct Factors<T> {
 /// What an optimizer does with a gradient.
 #[derive(Clone, Copy)]
 enum Rule<T> {
-    Adam { beta1: T, beta2: T, rest1: T, rest2: T, epsilon: T, step_size: T, correction2: T, shrink: T },
+    Adam { beta1: T, beta2: T, rest1: T, rest2: T, epsilon: T, step_size: T, correction: T, shrink: T },
     Sgd { momentum: T, step_size: T },
 }
 
@@ -174,7 +174,7 @@ impl<T: Real> Factors<T> {
                     rest2: r(1.0 - beta2),
                     epsilon: r(epsilon),
                     step_size: r(learning_rate / (1.0 - beta1.powi(number))),
-                    correction2: r((1.0 - beta2.powi(number)).sqrt()),
+                    correction: r(1.0 / (1.0 - beta2.powi(number)).sqrt()),
                     shrink: r(shrink),
                 };
                 (rule, penalty)
@@ -194,12 +194,17 @@ impl<T: Real> Factors<T> {
         vectorize(
             #[inline(always)]
             || match rule {
-                Rule::Adam { beta1, beta2, rest1, rest2, epsilon, step_size, correction2, shrink } => {
-                    for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
-                        let g = *g * scale + penalty * *w;
-                        *m = beta1 * *m + rest1 * g;
-                        *v = beta2 * *v + rest2 * g * g;
-                        *w = shrink * *w - step_size * *m / (v.sqrt() / correction2 + epsilon);
+                Rule::Adam { beta1, beta2, rest1, rest2, epsilon, step_size, correction, shrink } => {
+                    let stretches = w.chunks_mut(STRETCH).zip(m.chunks_mut(STRETCH)).zip(v.chunks_mut(STRETCH));
+                    for (((w, m), v), g) in stretches.zip(g.chunks(STRETCH)) {
+                        [&*w, m, v].into_iter().for_each(ahead_to_write);
+                        ahead_to_read(g);
+                        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                            let g = *g * scale + penalty * *w;
+                            *m = beta1 * *m + rest1 * g;
+                            *v = beta2 * *v + rest2 * g * g;
+                            *w = shrink * *w - step_size * *m / (v.sqrt() * correction + epsilon);
+                        }
                     }
                 }
                 Rule::Sgd { step_size, .. } if m.is_empty() => {

@@ -35,11 +35,12 @@ pub(crate) fn each_with_state<T: Send, S>(
     let (count, workers) = (tasks.len(), workers.clamp(1, rayon::current_num_threads()));
     let mut queues: Vec<VecDeque<T>> = (0..workers).map(|_| VecDeque::new()).collect();
     tasks.enumerate().for_each(|(i, task)| queues[i * workers / count].push_back(task));
-    let queues = Mutex::new(queues);
+    // a lock for each, which others want at the end alone
+    let queues: Vec<Mutex<VecDeque<T>>> = queues.into_iter().map(Mutex::new).collect();
+    let queue = |worker: usize| queues[worker].lock().unwrap_or_else(PoisonError::into_inner);
     let take = |worker: usize| {
-        let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = queues[worker].pop_front();
-        own.or_else(|| queues.iter_mut().max_by_key(|queue| queue.len())?.pop_back())
+        let own = queue(worker).pop_front();
+        own.or_else(|| (1..workers).find_map(|other| queue((worker + other) % workers).pop_back()))
     };
     let all = |worker| {
         let (mut state, mut task) = (state(), take(worker));
@@ -57,17 +58,42 @@ pub(crate) fn each_with_state<T: Send, S>(
 /// Asks for the cache lines of `rows` rows of `width` elements, `stride` elements apart, the first of which begins at `start`.
 /// Nothing is read: where that is does not matter.
 #[inline(always)]
-pub(crate) fn prefetch<T>(x: &[T], start: usize, stride: usize, [rows, width]: [usize; 2]) {
+pub(crate) fn prefetch<T>(x: &[T], start: usize, stride: usize, shape: [usize; 2]) {
+    ask_for::<T, false>(x.as_ptr().wrapping_add(start), stride, shape);
+}
+
+/// Elements of a loop between two times of [`ahead_to_read`].
+pub(crate) const STRETCH: usize = 64;
+/// How many elements it looks ahead.
+const AHEAD: usize = 256;
+
+/// Asks for the stretch some way behind that which `x` begins with. The CPU foresees a loop that goes on and on; this is for many short
+/// ones, each of which begins somewhere else.
+#[inline(always)]
+pub(crate) fn ahead_to_read<T>(x: &[T]) {
+    ask_for::<T, false>(x.as_ptr().wrapping_add(AHEAD), 0, [1, STRETCH]);
+}
+
+/// The same for what will be written: lines are written one after the other, each when it is there and no other core has it.
+#[inline(always)]
+pub(crate) fn ahead_to_write<T>(x: &[T]) {
+    ask_for::<T, true>(x.as_ptr().wrapping_add(AHEAD), 0, [1, STRETCH]);
+}
+
+/// See [`prefetch`]; with `WRITE`, to write them.
+#[inline(always)]
+fn ask_for<T, const WRITE: bool>(start: *const T, stride: usize, [rows, width]: [usize; 2]) {
     #[cfg(target_arch = "x86_64")]
     for row in 0..rows {
         for column in (0..width).step_by(64 / size_of::<T>()) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: every x86-64 has the instruction; the address need not be valid.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(start + row * stride + column).cast()) };
+            use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+            let line = start.wrapping_add(row * stride + column).cast();
+            // SAFETY: every x86-64 has the instruction, or passes over it; the address need not be valid.
+            unsafe { if WRITE { _mm_prefetch::<_MM_HINT_ET0>(line) } else { _mm_prefetch::<_MM_HINT_T0>(line) } };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (x, start, stride, rows, width);
+    let _ = (start, stride, rows, width);
 }
 
 /// Rows that one task of a row-wise operation handles, for rows of `width` elements.
@@ -168,6 +194,13 @@ impl<'a, T: Real> Strided<'a, T> {
     /// A matrix of rows of `width` elements.
     pub(crate) fn new(matrix: &'a mut [T], width: usize) -> Self {
         Self { start: matrix.as_mut_ptr(), len: matrix.len(), width, borrow: std::marker::PhantomData }
+    }
+
+    /// Asks for the cache lines of `rows` rows of `width` elements from (row, column) on, to write them: so that their writing does not
+    /// wait for one after another.
+    #[inline(always)]
+    pub(crate) fn ask_for(&self, [row, column]: [usize; 2], shape: [usize; 2]) {
+        ask_for::<T, true>(self.start.wrapping_add(row * self.width + column), self.width, shape);
     }
 
     /// Copies `values` to (row, column).

@@ -1,6 +1,7 @@
 //! The number type of the kernels: f32 to train, f64 to check gradients.
 
 use crate::gemm::{Activation, Epilogue, Matrix, Small, small, transpose_small};
+use crate::isa::MultiplyAdd;
 use crate::matmul::{Products, multiply_f64, update_and_multiply, weight_gradient};
 use crate::optimizer::{OptimizerStep, Update};
 use crate::packed::PackedWeights;
@@ -40,9 +41,9 @@ pub trait Real:
     /// The larger of two numbers; the other one when `self` is NaN.
     fn max(self, other: Self) -> Self;
     /// e to the power of `self`, for `self <= 88`; vectorizes in f32.
-    fn exp(self) -> Self;
+    fn exp(self, how: MultiplyAdd) -> Self;
     /// Standard normal distribution: (cumulative probability, density) at `self`; vectorizes in f32.
-    fn normal(self) -> (Self, Self);
+    fn normal(self, how: MultiplyAdd) -> (Self, Self);
     /// See [`crate::small_matmul`].
     #[doc(hidden)]
     fn small_matmul(c: &mut [Self], a: (&[Self], [usize; 2]), b: (&[Self], usize), shape: [usize; 3], accumulate: bool);
@@ -101,7 +102,21 @@ pub(crate) fn lane_sum<A: Copy, S: Real>(a: &[A], b: &[A], term: impl Fn(A, A) -
     for (l, (a, b)) in a_tail.iter().zip(b_tail).enumerate() {
         lanes[l] += term(*a, *b);
     }
-    lanes.into_iter().fold(S::ZERO, |a, b| a + b)
+    fold_lanes(lanes, |a, b| a + b)
+}
+
+/// All sixteen together, halves first: as few steps, one after another, as can be.
+#[inline(always)]
+pub(crate) fn fold_lanes<S: Copy>(lanes: [S; 16], join: impl Fn(S, S) -> S) -> S {
+    let mut eight = [lanes[0]; 8];
+    for l in 0..8 {
+        eight[l] = join(lanes[l], lanes[l + 8]);
+    }
+    let mut four = [eight[0]; 4];
+    for l in 0..4 {
+        four[l] = join(eight[l], eight[l + 4]);
+    }
+    join(join(four[0], four[2]), join(four[1], four[3]))
 }
 
 /// 1 / sqrt(2 pi), the density of the standard normal distribution at 0.
@@ -128,11 +143,11 @@ impl Real for f64 {
         self.max(other)
     }
     #[inline(always)]
-    fn exp(self) -> Self {
+    fn exp(self, _: MultiplyAdd) -> Self {
         self.exp()
     }
     #[inline(always)]
-    fn normal(self) -> (Self, Self) {
+    fn normal(self, _: MultiplyAdd) -> (Self, Self) {
         let cumulative = 0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2);
         (cumulative, DENSITY_AT_0 * (-0.5 * self * self).exp())
     }
@@ -202,19 +217,19 @@ impl Real for f32 {
 
     /// exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2; Taylor polynomial of degree 7 (error below 1e-8).
     #[inline(always)]
-    fn exp(self) -> Self {
+    fn exp(self, how: MultiplyAdd) -> Self {
         // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
         const ROUND: f32 = 12_582_912.0;
         // ln 2 in two parts, so that n * LN_2_HIGH is exact.
         const LN_2_HIGH: f32 = 0.693_359_4;
         const LN_2_LOW: f32 = -2.121_944_4e-4;
         let x = if self < -87.0 { -87.0 } else { self };
-        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let shifted = how.of(x, std::f32::consts::LOG2_E, ROUND);
         let n = shifted - ROUND;
-        let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
+        let r = how.of(-n, LN_2_LOW, how.of(-n, LN_2_HIGH, x));
         let mut p = 1.0 / 5040.0;
         for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-            p = p * r + c;
+            p = how.of(p, r, c);
         }
         let two_to_n = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
         p * two_to_n
@@ -222,12 +237,12 @@ impl Real for f32 {
 
     /// The tail below -|x| is erfcx(|x| / sqrt 2) exp(-x^2 / 2) / 2, which keeps its relative accuracy far out.
     #[inline(always)]
-    fn normal(self) -> (Self, Self) {
-        let e = Real::exp(-0.5 * self * self);
-        let t = 1.0 / (1.0 + self.abs() * (0.5 * std::f32::consts::FRAC_1_SQRT_2));
+    fn normal(self, how: MultiplyAdd) -> (Self, Self) {
+        let e = Real::exp(-0.5 * self * self, how);
+        let t = 1.0 / how.of(self.abs(), 0.5 * std::f32::consts::FRAC_1_SQRT_2, 1.0);
         let mut p = ERFCX[0];
         for c in &ERFCX[1..] {
-            p = p * t + c;
+            p = how.of(p, t, *c);
         }
         let tail = 0.5 * e * p;
         (if self > 0.0 { 1.0 - tail } else { tail }, DENSITY_AT_0 as f32 * e)
@@ -294,27 +309,33 @@ impl Real for f32 {
 mod tests {
     use super::*;
 
+    const WAYS: [MultiplyAdd; 2] = [MultiplyAdd::PORTABLE, MultiplyAdd::FUSED];
+
     #[test]
     fn exp_is_accurate() {
-        for i in 0..200_000 {
-            let x = -87.0 + f64::from(i) * (175.0 / 200_000.0);
-            let x = f64::from(x as f32);
-            let (got, want) = (f64::from(Real::exp(x as f32)), x.exp());
-            // three units in the last place of f32
-            assert!((got / want - 1.0).abs() < 3.6e-7, "exp({x}) = {got}, not {want}");
+        for how in WAYS {
+            for i in 0..200_000 {
+                let x = -87.0 + f64::from(i) * (175.0 / 200_000.0);
+                let x = f64::from(x as f32);
+                let (got, want) = (f64::from(Real::exp(x as f32, how)), x.exp());
+                // three units in the last place of f32
+                assert!((got / want - 1.0).abs() < 3.6e-7, "{how:?}: exp({x}) = {got}, not {want}");
+            }
+            assert!(Real::exp(-1e30_f32, how) < 2e-38);
         }
-        assert!(Real::exp(-1e30_f32) < 2e-38);
     }
 
     #[test]
     fn normal_is_accurate() {
-        for i in 0..200_000 {
-            let x = f64::from((-10.0 + f64::from(i) * 1e-4) as f32);
-            let ((p, d), (want_p, want_d)) = ((x as f32).normal(), x.normal());
-            // the exponent -x^2/2 is rounded to f32: its error grows as x^2
-            let bound = 6e-7 + 6e-8 * x * x;
-            assert!((f64::from(p) / want_p - 1.0).abs() < bound, "cumulative at {x}: {p}, not {want_p}");
-            assert!((f64::from(d) / want_d - 1.0).abs() < bound, "density at {x}: {d}, not {want_d}");
+        for how in WAYS {
+            for i in 0..200_000 {
+                let x = f64::from((-10.0 + f64::from(i) * 1e-4) as f32);
+                let ((p, d), (want_p, want_d)) = ((x as f32).normal(how), x.normal(how));
+                // the exponent -x^2/2 is rounded to f32: its error grows as x^2
+                let bound = 6e-7 + 6e-8 * x * x;
+                assert!((f64::from(p) / want_p - 1.0).abs() < bound, "{how:?}: cumulative at {x}: {p}, not {want_p}");
+                assert!((f64::from(d) / want_d - 1.0).abs() < bound, "{how:?}: density at {x}: {d}, not {want_d}");
+            }
         }
     }
 }

@@ -23,10 +23,10 @@ pub(super) struct Ahead {
 impl Ahead {
     pub(super) const NOTHING: Self = Self { start: std::ptr::null(), stride: 0, rows: 0 };
 
-    /// After how many of `depth` words along K a row is asked for each time; at least two, however many are left out.
+    /// After how many of `steps` steps along K a row is asked for each time; however many are left out.
     #[inline(always)]
-    pub(super) fn interval(self, depth: usize) -> usize {
-        (depth / (self.rows + 1) + 1).max(2)
+    pub(super) fn interval(self, steps: usize) -> usize {
+        steps.div_ceil(self.rows + 1).max(1)
     }
 
     /// Asks for a row.
@@ -121,13 +121,10 @@ mod tests {
 
     #[test]
     fn every_row_has_its_turn() {
-        for (rows, depth) in [(1, 1), (1, 384), (55, 384), (383, 384), (8, 220)] {
+        for (rows, steps) in [(1, 1), (1, 96), (14, 96), (95, 96), (8, 55)] {
             let ahead = Ahead { rows, ..Ahead::NOTHING };
-            let asked = (0..depth).filter(|k| *k > 0 && k % ahead.interval(depth) == 0).count();
-            assert!(
-                asked >= rows.min(depth / 2) * 2 / 3 && asked <= rows,
-                "{asked} of {rows} rows along {depth} words"
-            );
+            let asked = (0..steps).filter(|step| *step > 0 && step % ahead.interval(steps) == 0).count();
+            assert!(asked >= rows.min(steps - 1) * 2 / 3 && asked <= rows, "{asked} of {rows} rows in {steps} steps");
         }
     }
 }

@@ -24,6 +24,7 @@ use super::pack::SQUARE;
 use super::panel::Panel;
 use super::tile::{Block, Tile};
 use crate::Real;
+use crate::isa::MultiplyAdd;
 
 /// Rows, and words, of one.
 pub(super) const SIDE: usize = SQUARE;
@@ -315,7 +316,7 @@ unsafe fn activate(tile: &Tile, row: usize, sums: &[f32; Panel::COLUMNS]) {
         }
     }
     for value in &mut values {
-        *value *= value.normal().0;
+        *value *= value.normal(MultiplyAdd::FUSED).0;
     }
     for (part, values) in values.as_chunks::<SIDE>().0[..tile.columns / SIDE].iter().enumerate() {
         // SAFETY: the CPU has the instructions; sixteen columns of this row, two in a word.

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{Block, Small, Tile, Vector, compute, products as products_of, small as small_of};
+use super::small::{Small, small as small_of};
+use super::tile::{Block, Tile, Vector, compute, products as products_of};
 
 /// Computes a tile.
 ///
@@ -94,6 +95,12 @@ impl Vector for F32 {
     unsafe fn prefetch(at: *const f32) {
         // SAFETY: see above.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_to_write(at: *const f32) {
+        // SAFETY: see above.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
     }
 
     #[inline(always)]

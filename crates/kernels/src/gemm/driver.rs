@@ -18,7 +18,7 @@ use crate::profile::{Operation, apart, within};
 /// Tasks that each thread should get: they come out even, and one thread may be slower.
 const TASKS_PER_THREAD: usize = 8;
 /// Rows that one task takes whole, at most: the left operand, which is read again for every panel, stays in the caches.
-const MOST_ROWS: usize = 1024;
+const MOST_ROWS: usize = 512;
 /// Words of the left operand, a stretch of its rows where they are long, that one task reads again for every panel with AMX: half a
 /// level-2 cache, as nothing further away is fast enough for it.
 const MOST_WORDS: usize = 1 << 18;

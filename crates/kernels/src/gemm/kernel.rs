@@ -5,7 +5,8 @@ use super::Precision;
 use super::neon;
 use super::pack::SQUARE;
 use super::portable;
-use super::tile::{Block, ROWS, SUMS, Small, Tile};
+use super::small::Small;
+use super::tile::{Block, ROWS, SUMS, Tile};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, avx2, avx512, avx512_bf16};
 use crate::isa::{Isa, isa};
@@ -20,8 +21,8 @@ pub(crate) fn small(product: Small) -> Option<Small> {
         // SAFETY: levels in use are those that the CPU has; n was checked.
         Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 => unsafe { avx512::small(product) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above, and all CPUs of this level with FMA.
-        Isa::Avx2 if Kernel::Avx2.available() => unsafe { avx2::small(product) },
+        // SAFETY: as above.
+        Isa::Avx2 => unsafe { avx2::small(product) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: every 64-bit ARM has NEON; n was checked.
         _ => unsafe { neon::small(product) },
@@ -82,15 +83,7 @@ impl Kernel {
 
     /// Whether this CPU has it.
     pub(super) fn available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        let extra = match self {
-            Self::Avx2 => is_x86_feature_detected!("fma"),
-            Self::Neon => false,
-            _ => true,
-        };
-        #[cfg(not(target_arch = "x86_64"))]
-        let extra = self != Self::Neon || cfg!(target_arch = "aarch64");
-        self.isa().available() && extra
+        self.isa().available() && (self != Self::Neon || cfg!(target_arch = "aarch64"))
     }
 
     /// Words along K that are summed before the tile is written: with 512-bit registers a column panel may stream

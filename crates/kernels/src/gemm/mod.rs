@@ -34,6 +34,7 @@ mod pack_x86;
 mod panel;
 mod peak;
 mod portable;
+mod small;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -46,7 +47,7 @@ pub(crate) use kernel::small;
 pub use pack::Matrix;
 pub(crate) use pack::transpose_small;
 pub use peak::peak;
-pub(crate) use tile::Small;
+pub(crate) use small::Small;
 
 /// What the operands are rounded to. Sums are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

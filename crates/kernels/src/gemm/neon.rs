@@ -2,7 +2,8 @@
 
 use std::arch::aarch64::*;
 
-use super::tile::{Block, Small, Tile, Vector, compute, products as products_of, small as small_of};
+use super::small::{Small, small as small_of};
+use super::tile::{Block, Tile, Vector, compute, products as products_of};
 
 /// Computes a tile.
 ///

@@ -14,11 +14,15 @@ use rayon::prelude::*;
 use super::Precision;
 use super::tile::{Operand, ROWS};
 use crate::isa::{Isa, isa};
+use crate::parallel::prefetch;
 
 /// Lanes, and words of each, that are arranged at once.
 pub(super) const SQUARE: usize = 16;
 /// Rows, or lanes of a transposed source (four cache lines of each of its rows), that one task arranges.
 const LANES_PER_TASK: usize = 64;
+/// How many rows of a source whose lanes lie together are asked for ahead: a task reads some lines of each, too far apart for the CPU to
+/// foresee them.
+pub(super) const AHEAD: usize = 8;
 /// Sixteen words: a cache line, and a vector of 512 bits.
 pub(super) type Words = [u32; SQUARE];
 
@@ -326,6 +330,7 @@ unsafe fn lanes_across<R: Rounding, const PER_WORD: usize>(
     let mut totals = [0.0; LANES_PER_TASK];
     totals[..sums.len()].copy_from_slice(sums);
     for w in 0..matrix.columns.div_ceil(PER_WORD) {
+        prefetch(matrix.values, (w * PER_WORD + AHEAD) * matrix.rows + first, matrix.rows, [PER_WORD, LANES_PER_TASK]);
         let rows = if w < whole {
             rows_of_word::<PER_WORD, LANES_PER_TASK>(matrix, first, w)
         } else {

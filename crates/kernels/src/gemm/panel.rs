@@ -10,10 +10,11 @@ use rayon::prelude::*;
 
 use super::Precision;
 use super::pack::{
-    Line, Matrix, Rounding, SQUARE, at_word, dispatch, part, room, rows_of_word, whole_words, word_across, words,
-    words_along,
+    AHEAD, Line, Matrix, Rounding, SQUARE, at_word, dispatch, part, room, rows_of_word, whole_words, word_across,
+    words, words_along,
 };
 use crate::isa::Isa;
+use crate::parallel::prefetch;
 
 /// A whole right operand `[K, N]`, arranged: panels of 48 columns. The buffer is used again from product to product.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +99,7 @@ unsafe fn panel_across<R: Rounding, const PER_WORD: usize>(
 ) {
     let whole = whole_words::<PER_WORD, { Panel::COLUMNS }>(matrix, first);
     for (w, packed) in words.zip(panel) {
+        prefetch(matrix.values, (w * PER_WORD + AHEAD) * matrix.rows + first, matrix.rows, [PER_WORD, Panel::COLUMNS]);
         let packed = packed.as_chunks_mut::<SQUARE>().0;
         if w < whole {
             let rows = rows_of_word::<PER_WORD, { Panel::COLUMNS }>(matrix, first, w);

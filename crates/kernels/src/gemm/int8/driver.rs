@@ -7,7 +7,7 @@ use super::kernel::{Kernel, MOST_ROWS};
 use super::tile::{Sums, Tile};
 use super::{Int8Panels, Rows};
 use crate::Real;
-use crate::isa::vectorize;
+use crate::isa::vectorize_fused;
 use crate::parallel::{Strided, each_with_next};
 
 /// Bytes of the left operand that stay in a core's cache while all panels go by: each block reads all weights anew.
@@ -124,9 +124,9 @@ impl Product<'_> {
         else {
             return;
         };
-        vectorize(
+        vectorize_fused(
             #[inline(always)]
-            || {
+            |how| {
                 for (row, sums) in sums.iter().enumerate() {
                     let of_row = self.rows.scales()[first + row];
                     let (zero, scale) = (of_row.zero - offset, of_row.scale);
@@ -136,7 +136,7 @@ impl Product<'_> {
                     }
                     if self.activation == Activation::Gelu {
                         for out in &mut out {
-                            *out *= out.normal().0;
+                            *out *= out.normal(how).0;
                         }
                     }
                     // SAFETY: passed on.

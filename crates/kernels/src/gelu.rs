@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::Real;
 use crate::isa::{vectorize, vectorize_fused};
-use crate::parallel::{ELEMENTS, STRETCH, ahead_to_write};
+use crate::parallel::{ELEMENTS, STRETCH, ask_ahead};
 use crate::profile::{Operation, timer};
 
 /// `y = gelu(x)`. Overwrites `y`; `x`, of the same length, holds the slope `Φ(x) + x φ(x)` afterwards, for the backward pass.
@@ -16,8 +16,8 @@ pub fn gelu<T: Real>(y: &mut [T], x: &mut [T]) {
             #[inline(always)]
             |how| {
                 for (y, x) in y.chunks_mut(STRETCH).zip(x.chunks_mut(STRETCH)) {
-                    ahead_to_write(y);
-                    ahead_to_write(x);
+                    ask_ahead(y);
+                    ask_ahead(x);
                     for (y, x) in y.iter_mut().zip(x) {
                         let (cumulative, density) = x.normal(how);
                         *y = *x * cumulative;

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::Real;
 use crate::isa::vectorize;
-use crate::parallel::{ELEMENTS, STRETCH, ahead_to_read, ahead_to_write};
+use crate::parallel::{ELEMENTS, STRETCH, ask_ahead};
 use crate::profile::{Operation, timer};
 use crate::real::lane_sum;
 
@@ -197,8 +197,7 @@ impl<T: Real> Factors<T> {
                 Rule::Adam { beta1, beta2, rest1, rest2, epsilon, step_size, correction, shrink } => {
                     let stretches = w.chunks_mut(STRETCH).zip(m.chunks_mut(STRETCH)).zip(v.chunks_mut(STRETCH));
                     for (((w, m), v), g) in stretches.zip(g.chunks(STRETCH)) {
-                        [&*w, m, v].into_iter().for_each(ahead_to_write);
-                        ahead_to_read(g);
+                        [&*w, m, v, g].into_iter().for_each(ask_ahead);
                         for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
                             let g = *g * scale + penalty * *w;
                             *m = beta1 * *m + rest1 * g;

@@ -59,37 +59,31 @@ pub(crate) fn each_with_state<T: Send, S>(
 /// Nothing is read: where that is does not matter.
 #[inline(always)]
 pub(crate) fn prefetch<T>(x: &[T], start: usize, stride: usize, shape: [usize; 2]) {
-    ask_for::<T, false>(x.as_ptr().wrapping_add(start), stride, shape);
+    ask_for(x.as_ptr().wrapping_add(start), stride, shape);
 }
 
-/// Elements of a loop between two times of [`ahead_to_read`].
+/// Elements of a loop between two times of [`ask_ahead`].
 pub(crate) const STRETCH: usize = 64;
 /// How many elements it looks ahead.
 const AHEAD: usize = 256;
 
-/// Asks for the stretch some way behind that which `x` begins with. The CPU foresees a loop that goes on and on; this is for many short
-/// ones, each of which begins somewhere else.
+/// Asks for the stretch some way behind that which `x` begins with, to read or to write it: what is written leaves a core one line after
+/// another, each when the line has come. The CPU foresees a loop that goes on and on; this is for short ones, each of which begins
+/// somewhere else.
 #[inline(always)]
-pub(crate) fn ahead_to_read<T>(x: &[T]) {
-    ask_for::<T, false>(x.as_ptr().wrapping_add(AHEAD), 0, [1, STRETCH]);
+pub(crate) fn ask_ahead<T>(x: &[T]) {
+    prefetch(x, AHEAD, 0, [1, STRETCH]);
 }
 
-/// The same for what will be written: lines are written one after the other, each when it is there and no other core has it.
+/// See [`prefetch`].
 #[inline(always)]
-pub(crate) fn ahead_to_write<T>(x: &[T]) {
-    ask_for::<T, true>(x.as_ptr().wrapping_add(AHEAD), 0, [1, STRETCH]);
-}
-
-/// See [`prefetch`]; with `WRITE`, to write them.
-#[inline(always)]
-fn ask_for<T, const WRITE: bool>(start: *const T, stride: usize, [rows, width]: [usize; 2]) {
+fn ask_for<T>(start: *const T, stride: usize, [rows, width]: [usize; 2]) {
     #[cfg(target_arch = "x86_64")]
     for row in 0..rows {
         for column in (0..width).step_by(64 / size_of::<T>()) {
-            use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
-            let line = start.wrapping_add(row * stride + column).cast();
-            // SAFETY: every x86-64 has the instruction, or passes over it; the address need not be valid.
-            unsafe { if WRITE { _mm_prefetch::<_MM_HINT_ET0>(line) } else { _mm_prefetch::<_MM_HINT_T0>(line) } };
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: every x86-64 has the instruction; the address need not be valid.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(row * stride + column).cast()) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -196,11 +190,11 @@ impl<'a, T: Real> Strided<'a, T> {
         Self { start: matrix.as_mut_ptr(), len: matrix.len(), width, borrow: std::marker::PhantomData }
     }
 
-    /// Asks for the cache lines of `rows` rows of `width` elements from (row, column) on, to write them: so that their writing does not
-    /// wait for one after another.
+    /// Asks for the cache lines of `rows` rows of `width` elements from (row, column) on, so that [`Self::write`] need not wait for one after
+    /// another.
     #[inline(always)]
     pub(crate) fn ask_for(&self, [row, column]: [usize; 2], shape: [usize; 2]) {
-        ask_for::<T, true>(self.start.wrapping_add(row * self.width + column), self.width, shape);
+        ask_for(self.start.wrapping_add(row * self.width + column), self.width, shape);
     }
 
     /// Copies `values` to (row, column).

@@ -174,7 +174,7 @@ impl<'a> Tiles<'a> {
                     for row in TILES * SIDE * step / steps..TILES * SIDE * (step + 1) / steps {
                         let row = tile.start.wrapping_add(row * tile.stride);
                         for column in (0..words_of_row).step_by(SIDE) {
-                            _mm_prefetch::<_MM_HINT_ET0>(row.wrapping_add(column).cast());
+                            _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(column).cast());
                         }
                     }
                 }

@@ -98,12 +98,6 @@ impl Vector for F32 {
     }
 
     #[inline(always)]
-    unsafe fn prefetch_to_write(at: *const f32) {
-        // SAFETY: see above.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
-    }
-
-    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: see above.
         unsafe { _mm256_storeu_ps(to, self.0) }

@@ -65,13 +65,6 @@ pub(super) trait Vector: Copy {
     /// See [`Self::zero`].
     #[inline(always)]
     unsafe fn prefetch(_at: *const f32) {}
-    /// The same for a line that will be written: no other core keeps it.
-    ///
-    /// # Safety
-    ///
-    /// See [`Self::zero`].
-    #[inline(always)]
-    unsafe fn prefetch_to_write(_at: *const f32) {}
     /// Writes the sums.
     ///
     /// # Safety
@@ -204,7 +197,7 @@ unsafe fn part<V: Vector, const ALONG: usize, const N: usize, const VECTORS: usi
         for r in 0..N {
             // the sums are ready long after these lines have come
             for v in 0..VECTORS {
-                V::prefetch_to_write(tile.start.wrapping_add((row + r) * tile.stride + column + v * V::LANES));
+                V::prefetch(tile.start.wrapping_add((row + r) * tile.stride + column + v * V::LANES));
             }
         }
         let left = Operand { start: block.left.start.add(row * block.left.strides[0]), ..block.left };

@@ -101,6 +101,7 @@ impl MultiplyAdd {
     /// As all CPUs of this kind can.
     pub(crate) const PORTABLE: Self = Self { fused: cfg!(target_arch = "aarch64") };
     /// For code that is compiled for a CPU with the instruction.
+    #[cfg(any(target_arch = "x86_64", test))]
     pub(crate) const FUSED: Self = Self { fused: true };
 
     /// `a * b + c`

@@ -92,6 +92,7 @@ pub(super) struct Tile<'a> {
     pub(super) stride: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // only AMX reads it
     pub(super) activated: bool,
     /// The bias, if any, has a number for each column.
     pub(super) epilogue: &'a Epilogue<'a>,

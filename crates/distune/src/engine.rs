@@ -1,7 +1,7 @@
 //! The contract between training or prediction and what computes: a [`Batch`] in, logits out; the parts of a training
 //! step in, loss and gradient norm out. Coarse on purpose: another engine plugs in without a dispatch for each operation.
 
-use distune_kernels::{LossOptions, Optimizer, OptimizerStep, gradient_norm, loss, optimizer_step};
+use distune_kernels::{LossOptions, Optimizer, OptimizerStep, gradient_norm, inside_pool, loss, optimizer_step};
 use std::io::{Read, Write};
 
 pub use distune_kernels::{
@@ -205,12 +205,6 @@ impl Cpu {
             inside_pool(|| training.settle(&mut self.model));
         }
     }
-}
-
-/// Runs `work` on a thread of the current pool. Its many small parallel operations then start on that thread: from
-/// outside, each would wait for the pool to wake, which on a busy machine costs far more than the work.
-pub(crate) fn inside_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| work())
 }
 
 impl Training {

@@ -1,8 +1,10 @@
 //! The engine that only predicts: as fast as the CPU can, in as little memory as it can. [`crate::engine::Cpu`] trains.
 
+use distune_kernels::inside_pool;
+
 use crate::Result;
 use crate::data::Batch;
-use crate::engine::{Precision, Predict, inside_pool};
+use crate::engine::{Precision, Predict};
 use crate::model::activations::{Activations, Pass};
 use crate::model::forward::forward;
 pub use crate::model::packed::InferencePrecision;

@@ -4,7 +4,8 @@
 //! P again from Q and K, a block of query rows at a time, so memory grows with the length, not with its square.
 
 use crate::isa::{MultiplyAdd, vectorize_fused};
-use crate::parallel::{Strided, each_with_state, prefetch};
+use crate::parallel::{Strided, prefetch};
+use crate::pool::each_with_state;
 use crate::profile::{Operation, timer};
 use crate::small_matmul::{LANES, padded, small_matmul};
 use crate::{Dropout, Real};

@@ -1,11 +1,10 @@
 //! Dropout from a counter-based generator: whether an element is kept is a pure function of (seed, step, layer,
 //! site, row, column), so the backward pass needs no stored mask and the bits do not depend on the split of the work.
 
-use rayon::prelude::*;
-
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::rows_per_task;
+use crate::pool::each;
 use crate::profile::{Operation, timer};
 
 /// Where in the model a dropout stands; one of the keys of its generator.
@@ -72,7 +71,7 @@ impl Dropout {
             return;
         }
         let rows = rows_per_task(width);
-        x.par_chunks_mut(rows * width).enumerate().for_each(|(task, x)| {
+        each(x.chunks_mut(rows * width).enumerate(), |(task, x)| {
             vectorize(
                 #[inline(always)]
                 || {
@@ -89,7 +88,7 @@ impl Dropout {
         let _timer = timer(Operation::Dropout, 0);
         assert_eq!(out.len(), x.len());
         let rows = rows_per_task(width);
-        out.par_chunks_mut(rows * width).zip(x.par_chunks(rows * width)).enumerate().for_each(|(task, (out, x))| {
+        each(out.chunks_mut(rows * width).zip(x.chunks(rows * width)).enumerate(), |(task, (out, x))| {
             vectorize(
                 #[inline(always)]
                 || {

@@ -1,10 +1,9 @@
 //! Word and position embeddings of packed sequences. Positions follow from the offsets: each sequence starts at 0.
 
-use rayon::prelude::*;
-
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::rows_per_task;
+use crate::pool::each;
 use crate::profile::{Operation, timer};
 
 /// The rows of word embeddings `[V, D]`.
@@ -25,7 +24,7 @@ pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: Words<
     let position = positions_of(offsets);
     assert_eq!(position.len(), ids.len());
     let rows = rows_per_task(width);
-    x.par_chunks_mut(rows * width).enumerate().for_each(|(task, x)| {
+    each(x.chunks_mut(rows * width).enumerate(), |(task, x)| {
         vectorize(
             #[inline(always)]
             || {
@@ -69,7 +68,7 @@ pub fn embed_backward<T: Real>(
     }
     let _timer = timer(Operation::Embeddings, 0);
     if !accumulate {
-        dwords.par_chunks_mut(crate::parallel::ELEMENTS).for_each(|d| d.fill(T::ZERO));
+        each(dwords.chunks_mut(crate::parallel::ELEMENTS), |d| d.fill(T::ZERO));
         dpositions.fill(T::ZERO);
     }
     vectorize(

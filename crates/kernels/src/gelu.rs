@@ -1,17 +1,16 @@
 //! GELU in its erf form: `gelu(x) = x Φ(x)` (Hendrycks & Gimpel 2016), as `torch.nn.functional.gelu`.
 
-use rayon::prelude::*;
-
 use crate::Real;
 use crate::isa::{vectorize, vectorize_fused};
 use crate::parallel::{ELEMENTS, STRETCH, ask_ahead};
+use crate::pool::each;
 use crate::profile::{Operation, timer};
 
 /// `y = gelu(x)`. Overwrites `y`; `x`, of the same length, holds the slope `Φ(x) + x φ(x)` afterwards, for the backward pass.
 pub fn gelu<T: Real>(y: &mut [T], x: &mut [T]) {
     let _timer = timer(Operation::Gelu, 0);
     assert_eq!(y.len(), x.len());
-    y.par_chunks_mut(ELEMENTS).zip(x.par_chunks_mut(ELEMENTS)).for_each(|(y, x)| {
+    each(y.chunks_mut(ELEMENTS).zip(x.chunks_mut(ELEMENTS)), |(y, x)| {
         vectorize_fused(
             #[inline(always)]
             |how| {
@@ -32,7 +31,7 @@ pub fn gelu<T: Real>(y: &mut [T], x: &mut [T]) {
 /// `x = gelu(x)`, in place and without the slope, for inference.
 pub(crate) fn gelu_in_place<T: Real>(x: &mut [T]) {
     let _timer = timer(Operation::Gelu, 0);
-    x.par_chunks_mut(ELEMENTS).for_each(|x| {
+    each(x.chunks_mut(ELEMENTS), |x| {
         vectorize_fused(
             #[inline(always)]
             |how| {
@@ -49,7 +48,7 @@ pub(crate) fn gelu_in_place<T: Real>(x: &mut [T]) {
 pub fn gelu_backward<T: Real>(dy: &mut [T], slope: &[T]) {
     let _timer = timer(Operation::GeluBackward, 0);
     assert_eq!(dy.len(), slope.len());
-    dy.par_chunks_mut(ELEMENTS).zip(slope.par_chunks(ELEMENTS)).for_each(|(dy, slope)| {
+    each(dy.chunks_mut(ELEMENTS).zip(slope.chunks(ELEMENTS)), |(dy, slope)| {
         vectorize(
             #[inline(always)]
             || {

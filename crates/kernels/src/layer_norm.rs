@@ -1,10 +1,9 @@
 //! Layer norm over rows (Ba, Kiros & Hinton 2016) of a sum with a residual, and its backward pass.
 
-use rayon::prelude::*;
-
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::{column_sums, prefetch, rows_per_task};
+use crate::pool::each;
 use crate::profile::{Operation, timer};
 use crate::real::lane_sum;
 
@@ -25,8 +24,8 @@ pub fn layer_norm<T: Real>(y: &mut [T], x: &mut [T], rstd: &mut [T], residual: &
     assert!(y.len() == x.len() && x.len() == rstd.len() * d && beta.len() == d);
     assert!(residual.is_empty() || residual.len() == x.len());
     let rows = rows_per_task(d);
-    let tasks = y.par_chunks_mut(rows * d).zip(x.par_chunks_mut(rows * d)).zip(rstd.par_chunks_mut(rows));
-    tasks.enumerate().for_each(|(task, ((y, x), rstd))| {
+    let tasks = y.chunks_mut(rows * d).zip(x.chunks_mut(rows * d)).zip(rstd.chunks_mut(rows));
+    each(tasks.enumerate(), |(task, ((y, x), rstd))| {
         vectorize(
             #[inline(always)]
             || {
@@ -73,8 +72,8 @@ pub fn layer_norm_backward<T: Real>(
         norm_gradient(sums, dy, normalized, accumulate);
     }
     let rows = rows_per_task(d);
-    let tasks = dy.par_chunks_mut(rows * d).zip(normalized.par_chunks(rows * d)).zip(rstd.par_chunks(rows));
-    tasks.for_each(|((dy, normalized), rstd)| {
+    let tasks = dy.chunks_mut(rows * d).zip(normalized.chunks(rows * d)).zip(rstd.chunks(rows));
+    each(tasks, |((dy, normalized), rstd)| {
         vectorize(
             #[inline(always)]
             || {

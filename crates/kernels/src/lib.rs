@@ -22,6 +22,7 @@ mod matmul;
 mod optimizer;
 mod packed;
 mod parallel;
+mod pool;
 mod profile;
 mod real;
 mod small_matmul;
@@ -39,6 +40,7 @@ pub use low_rank::{Columns, low_rank_down, low_rank_gradient, low_rank_up, low_r
 pub use matmul::{Products, feed_forward, linear, linear_backward_input, linear_backward_weight};
 pub use optimizer::{Decay, Optimizer, OptimizerStep, Update, Weight, gradient_norm, optimizer_step};
 pub use packed::PackedWeights;
-pub use parallel::{add, gather_rows, relu, relu_backward, scatter_add_rows};
+pub use parallel::{add, exchange, gather_rows, relu, relu_backward, scatter_add_rows};
+pub use pool::inside_pool;
 pub use profile::{Operation, OperationProfile, start_profile, stop_profile};
 pub use real::Real;

@@ -11,11 +11,10 @@
 //!
 //! They are never rounded to bf16. Rows of `p` and `q` are padded with zeros to [`low_rank_width`].
 
-use rayon::prelude::*;
-
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::rows_per_task;
+use crate::pool::{each, each_with_state};
 use crate::profile::{Operation, timer};
 use crate::small_matmul::{LANES, padded, small_matmul, sums_of_rows};
 
@@ -61,7 +60,7 @@ pub fn low_rank_down<T: Real>(p: &mut [T], x: &[T], at: Columns, u: &[T], scale:
         #[inline(always)]
         || T::transpose(&mut u_transposed, u, at.width, [rank, at.width]),
     );
-    p.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * at.stride)).for_each(|(p, x)| {
+    each(p.chunks_mut(ROWS * n).zip(x.chunks(ROWS * at.stride)), |(p, x)| {
         vectorize(
             #[inline(always)]
             || {
@@ -79,7 +78,8 @@ pub fn low_rank_up<T: Real>(y: &mut [T], at: Columns, p: &[T], u: &[T]) {
     let (n, rows) = (padded(rank), rows_per_task(at.width).next_multiple_of(8));
     let _timer = timer(Operation::LowRank, y.len() / at.stride * u.len());
     assert_eq!(p.len() / n, y.len() / at.stride, "rows of rank {rank}");
-    y.par_chunks_mut(rows * at.stride).zip(p.par_chunks(rows * n)).for_each_init(Vec::new, |product, (y, p)| {
+    let tasks = y.chunks_mut(rows * at.stride).zip(p.chunks(rows * n));
+    each_with_state(tasks, usize::MAX, Vec::new, |product, (y, p), _| {
         vectorize(
             #[inline(always)]
             || {
@@ -100,18 +100,18 @@ pub fn low_rank_gradient<T: Real>(g: &mut [T], p: &[T], x: &[T], at: Columns, ac
     let n = padded(rank);
     let _timer = timer(Operation::LowRank, rows * g.len());
     assert_eq!(p.len(), rows * n, "{rows} rows of rank {rank}");
-    let sums = (0..at.width.div_ceil(COLUMNS)).into_par_iter().map(|task| {
+    let mut sums = vec![Vec::new(); at.width.div_ceil(COLUMNS)];
+    each(sums.iter_mut().enumerate(), |(task, sums)| {
         let first = task * COLUMNS;
         let columns = COLUMNS.min(at.width - first);
-        let mut sums = vec![T::ZERO; rank * columns];
+        sums.resize(rank * columns, T::ZERO);
         let x = x.get(at.first + first..).unwrap_or_default();
         vectorize(
             #[inline(always)]
-            || matmul(&mut sums, (p, [1, n]), (x, at.stride), [rank, columns, rows]),
+            || matmul(sums, (p, [1, n]), (x, at.stride), [rank, columns, rows]),
         );
-        sums
     });
-    for (task, sums) in sums.collect::<Vec<_>>().into_iter().enumerate() {
+    for (task, sums) in sums.into_iter().enumerate() {
         let columns = sums.len() / rank.max(1);
         for (g, sums) in g.chunks_exact_mut(at.width).zip(sums.chunks_exact(columns)) {
             for (g, sum) in g[task * COLUMNS..].iter_mut().zip(sums) {

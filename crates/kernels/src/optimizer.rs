@@ -1,10 +1,9 @@
 //! Steps of Adam, AdamW and SGD, the moving average of the weights, and the global gradient norm.
 
-use rayon::prelude::*;
-
 use crate::Real;
 use crate::isa::vectorize;
 use crate::parallel::{ELEMENTS, STRETCH, ask_ahead};
+use crate::pool::each;
 use crate::profile::{Operation, timer};
 use crate::real::lane_sum;
 
@@ -109,19 +108,15 @@ impl<T: Real> Weight<'_, T> {
 /// Updates weights, moments and averages from the gradients.
 pub fn optimizer_step<T: Real>(updates: Vec<Update<T>>, step: &OptimizerStep) {
     let _timer = timer(Operation::Optimizer, 0);
-    updates.into_par_iter().for_each(|update| {
-        let factors = Factors::new(step, &update);
-        update.split(ELEMENTS).for_each(|update| factors.make(update));
-    });
+    let factors: Vec<_> = updates.iter().map(|update| Factors::new(step, update)).collect();
+    let parts = updates.into_iter().zip(&factors);
+    let parts = parts.flat_map(|(update, factors)| update.chunks(ELEMENTS).map(move |part| (factors, part)));
+    let parts: Vec<_> = parts.collect();
+    each(parts.into_iter(), |(factors, part)| factors.make(part));
 }
 
 impl<'a, T: Real> Update<'a, T> {
-    /// Parts of `elements` elements, the last one shorter, for as many tasks.
-    pub(crate) fn split(self, elements: usize) -> impl IndexedParallelIterator<Item = Update<'a, T>> {
-        self.chunks(elements).collect::<Vec<_>>().into_par_iter()
-    }
-
-    /// The same, one after the other.
+    /// Parts of `elements` elements, the last one shorter.
     pub(crate) fn chunks(self, elements: usize) -> impl ExactSizeIterator<Item = Update<'a, T>> {
         let Self { w, mut m, mut v, mut average, g, weight_decay, rate, step } = self;
         assert!(w.len() == g.len() && [&m, &v, &average].iter().all(|kept| kept.is_empty() || kept.len() == w.len()));
@@ -249,6 +244,7 @@ pub(crate) fn sum_of_squares<T: Real>(gradients: &[&[T]]) -> f64 {
         )
     };
     let chunks: Vec<&[T]> = gradients.iter().flat_map(|g| g.chunks(ELEMENTS)).collect();
-    let sums: Vec<f64> = chunks.into_par_iter().map(squares).collect();
+    let mut sums = vec![0.0; chunks.len()];
+    each(chunks.into_iter().zip(&mut sums), |(chunk, sum)| *sum = squares(chunk));
     sums.into_iter().sum()
 }

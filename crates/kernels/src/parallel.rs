@@ -2,58 +2,14 @@
 //!
 //! Splits are of fixed size and over outputs, so that the bits do not depend on the number of threads.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-
-use rayon::prelude::*;
-
 use crate::Real;
 use crate::isa::vectorize;
+use crate::pool::each;
 
 /// Elements that one task of an element-wise operation handles.
 pub(crate) const ELEMENTS: usize = 1 << 14;
 /// Columns that one task of a column sum handles.
 const COLUMNS: usize = 64;
-
-/// Works at tasks on up to `workers` threads. Each takes its next task before it works at the one that it has, and is told which
-/// that is. Neighbouring tasks go to one thread as long as others have work of their own.
-pub(crate) fn each_with_next<T: Send>(
-    tasks: impl ExactSizeIterator<Item = T>,
-    workers: usize,
-    work: impl Fn(T, Option<&T>) + Sync,
-) {
-    each_with_state(tasks, workers, || (), |(), task, next| work(task, next));
-}
-
-/// As [`each_with_next`], each thread with a state of its own, buffers for example.
-pub(crate) fn each_with_state<T: Send, S>(
-    tasks: impl ExactSizeIterator<Item = T>,
-    workers: usize,
-    state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, T, Option<&T>) + Sync,
-) {
-    let (count, workers) = (tasks.len(), workers.clamp(1, rayon::current_num_threads()));
-    let mut queues: Vec<VecDeque<T>> = (0..workers).map(|_| VecDeque::new()).collect();
-    tasks.enumerate().for_each(|(i, task)| queues[i * workers / count].push_back(task));
-    // a lock for each, which others want at the end alone
-    let queues: Vec<Mutex<VecDeque<T>>> = queues.into_iter().map(Mutex::new).collect();
-    let queue = |worker: usize| queues[worker].lock().unwrap_or_else(PoisonError::into_inner);
-    let take = |worker: usize| {
-        let own = queue(worker).pop_front();
-        own.or_else(|| (1..workers).find_map(|other| queue((worker + other) % workers).pop_back()))
-    };
-    let all = |worker| {
-        let (mut state, mut task) = (state(), take(worker));
-        while let Some(current) = task {
-            task = take(worker);
-            work(&mut state, current, task.as_ref());
-        }
-    };
-    if workers == 1 {
-        return all(0);
-    }
-    (0..workers).into_par_iter().with_max_len(1).for_each(all);
-}
 
 /// Asks for the cache lines of `rows` rows of `width` elements, `stride` elements apart, the first of which begins at `start`.
 /// Nothing is read: where that is does not matter.
@@ -108,7 +64,7 @@ pub(crate) fn column_sums<T: Real, const N: usize>(
     let mut chunks = sums.map(|sums| sums.chunks_mut(COLUMNS));
     let tasks = (0..columns.div_ceil(COLUMNS)).map(|_| chunks.each_mut().map(|c| c.next().unwrap_or_default()));
     let tasks: Vec<[&mut [T]; N]> = tasks.collect();
-    tasks.into_par_iter().enumerate().for_each(|(task, mut sums)| {
+    each(tasks.into_iter().enumerate(), |(task, mut sums)| {
         let columns = task * COLUMNS..task * COLUMNS + sums[0].len();
         vectorize(
             #[inline(always)]
@@ -127,7 +83,7 @@ pub(crate) fn column_sums<T: Real, const N: usize>(
 /// `a += b`, element by element.
 pub fn add<T: Real>(a: &mut [T], b: &[T]) {
     assert_eq!(a.len(), b.len());
-    a.par_chunks_mut(ELEMENTS).zip(b.par_chunks(ELEMENTS)).for_each(|(a, b)| {
+    each(a.chunks_mut(ELEMENTS).zip(b.chunks(ELEMENTS)), |(a, b)| {
         vectorize(
             #[inline(always)]
             || {
@@ -137,6 +93,12 @@ pub fn add<T: Real>(a: &mut [T], b: &[T]) {
             },
         );
     });
+}
+
+/// Exchanges `a` and `b`, of one length.
+pub fn exchange<T: Send>(a: &mut [T], b: &mut [T]) {
+    assert_eq!(a.len(), b.len());
+    each(a.chunks_mut(ELEMENTS).zip(b.chunks_mut(ELEMENTS)), |(a, b)| a.swap_with_slice(b));
 }
 
 /// `x = max(x, 0)`, in place.
@@ -208,27 +170,5 @@ impl<'a, T: Real> Strided<'a, T> {
         assert!(column + values.len() <= self.width && at + values.len() <= self.len);
         // SAFETY: inside the borrowed slice by the assertion; nobody else writes there by the caller's promise.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len()) };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_task_is_done_once_and_the_next_one_is_known() {
-        for (tasks, workers) in [(0, 2), (1, 2), (7, 1), (7, 2), (1000, 4)] {
-            let (sent, received) = std::sync::mpsc::channel();
-            each_with_next(0..tasks, workers, |task, next| sent.send((task, next.copied())).unwrap_or_default());
-            drop(sent);
-            let mut done: Vec<(usize, Option<usize>)> = received.into_iter().collect();
-            done.sort_unstable();
-            assert!(done.iter().map(|(task, _)| *task).eq(0..tasks), "{tasks} tasks, each once: {done:?}");
-            let mut announced: Vec<usize> = done.into_iter().filter_map(|(_, next)| next).collect();
-            announced.sort_unstable();
-            announced.dedup();
-            // all but the first task of each thread
-            assert!(announced.len() + workers >= tasks, "{tasks} tasks, announced {announced:?}");
-        }
     }
 }

@@ -4,12 +4,11 @@
 
 use std::ops::Range;
 
-use distune_kernels::{Precision, Real};
+use distune_kernels::{Precision, Real, inside_pool};
 
 use super::integral::{Integral, Point, integrate};
 use super::{Attribution, TokenScore, WordScore};
 use crate::data::{Batch, check_ids};
-use crate::engine::inside_pool;
 use crate::model::activations::{Activations, Pass};
 use crate::model::backward::{Scratch, backward};
 use crate::model::forward::forward;

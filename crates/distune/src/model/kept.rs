@@ -1,12 +1,9 @@
 //! What an optimizer keeps of the weights from step to step. The engine holds it.
 
-use rayon::prelude::*;
+use distune_kernels::exchange;
 
 use crate::model::thawed::Thawed;
 use crate::model::weights::Parameters;
-
-/// Elements that are exchanged at a time.
-const EXCHANGED: usize = 1 << 16;
 
 /// What an optimizer keeps of each tensor that trains; empty where it has no use for it.
 #[derive(Debug)]
@@ -53,9 +50,9 @@ impl<T: Copy + Default + Send + Sync> Kept<T> {
         if self.average.is_empty() || self.exchanged == wanted {
             return;
         }
-        for (w, average) in weights.tensors_mut().into_iter().zip(self.average.tensors_mut()) {
-            let parts = w.par_chunks_mut(EXCHANGED).zip(average.par_chunks_mut(EXCHANGED));
-            parts.for_each(|(w, average)| w.swap_with_slice(average));
+        let pairs = weights.tensors_mut().into_iter().zip(self.average.tensors_mut());
+        for (w, average) in pairs.filter(|(_, average)| !average.is_empty()) {
+            exchange(w, average);
         }
         self.exchanged = wanted;
     }

@@ -12,7 +12,7 @@ use super::tile::{Block, ROWS, Tile};
 use super::{Epilogue, Matrix, Precision};
 use crate::isa::{Isa, isa};
 use crate::optimizer::{Factors, OptimizerStep, Update, optimizer_step};
-use crate::parallel::each_with_next;
+use crate::pool::each_with_next;
 use crate::profile::{Operation, apart, within};
 
 /// Tasks that each thread should get: they come out even, and one thread may be slower.

@@ -9,12 +9,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::Precision;
 use super::tile::{Operand, ROWS};
 use crate::isa::{Isa, isa};
 use crate::parallel::prefetch;
+use crate::pool::each;
 
 /// Lanes, and words of each, that are arranged at once.
 pub(super) const SQUARE: usize = 16;
@@ -171,8 +170,7 @@ impl Left {
             let per_task = (LANES_PER_TASK / ROWS * words).max(1);
             let mut sums = sums.chunks_mut(LANES_PER_TASK);
             let tasks = groups.chunks_mut(per_task).map(|groups| (groups, sums.next().unwrap_or_default()));
-            let tasks: Vec<_> = tasks.collect();
-            tasks.into_par_iter().enumerate().for_each(|(task, (groups, sums))| {
+            each(tasks.enumerate(), |(task, (groups, sums))| {
                 let first = task * LANES_PER_TASK;
                 match precision {
                     Precision::F32 => dispatch!(isa, groups_across::<1>(groups, sums, matrix, first, words)),
@@ -190,8 +188,7 @@ impl Left {
         let rows = room(&mut self.0, lanes.next_multiple_of(SQUARE) * lines * SQUARE);
         let mut sums = sums.chunks_mut(LANES_PER_TASK);
         let tasks = rows.chunks_mut(LANES_PER_TASK * lines).map(|rows| (rows, sums.next().unwrap_or_default()));
-        let tasks: Vec<_> = tasks.collect();
-        tasks.into_par_iter().enumerate().for_each(|(task, (rows, sums))| {
+        each(tasks.enumerate(), |(task, (rows, sums))| {
             let first = task * LANES_PER_TASK;
             if transposed {
                 return dispatch!(isa, rows_across::<2>(rows, sums, matrix, first, lines));

@@ -6,8 +6,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::Precision;
 use super::pack::{
     AHEAD, Line, Matrix, Rounding, SQUARE, at_word, dispatch, part, room, rows_of_word, whole_words, word_across,
@@ -15,6 +13,7 @@ use super::pack::{
 };
 use crate::isa::Isa;
 use crate::parallel::prefetch;
+use crate::pool::each;
 
 /// A whole right operand `[K, N]`, arranged: panels of 48 columns. The buffer is used again from product to product.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +35,7 @@ impl Right {
     ) -> &[[u32; Panel::COLUMNS]] {
         let panels = matrix.columns.div_ceil(Panel::COLUMNS);
         let all = room(&mut self.0, panels * words * Panel::COLUMNS).as_flattened_mut().as_chunks_mut().0;
-        all.par_chunks_mut(words.max(1)).enumerate().for_each(|(panel, words)| {
+        each(all.chunks_mut(words.max(1)).enumerate(), |(panel, words)| {
             arrange_panel(words, isa, matrix, precision, panel * Panel::COLUMNS, 0..words.len());
         });
         all

@@ -8,7 +8,8 @@ use super::tile::{Sums, Tile};
 use super::{Int8Panels, Rows};
 use crate::Real;
 use crate::isa::vectorize_fused;
-use crate::parallel::{Strided, each_with_next};
+use crate::parallel::Strided;
+use crate::pool::each_with_next;
 
 /// Bytes of the left operand that stay in a core's cache while all panels go by: each block reads all weights anew.
 const BLOCK_BYTES: usize = 1 << 20;

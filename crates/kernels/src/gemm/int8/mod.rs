@@ -27,10 +27,9 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use rayon::prelude::*;
-
 use super::pack::{Line, SQUARE, room};
 use super::panel::Panel;
+use crate::pool::each;
 
 pub use driver::Activation;
 pub(crate) use driver::multiply_int8;
@@ -57,8 +56,8 @@ impl Quantized {
         let inputs = (w.len() / outputs.max(1)).max(1);
         let mut values = vec![0; w.len()];
         let mut scales = vec![0.0; outputs];
-        let rows = values.par_chunks_mut(inputs).zip(w.par_chunks(inputs)).zip(&mut scales);
-        rows.for_each(|((values, w), scale)| {
+        let rows = values.chunks_mut(inputs).zip(w.chunks(inputs)).zip(&mut scales);
+        each(rows, |((values, w), scale)| {
             let largest = w.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
             *scale = largest / MOST;
             let inverse = if largest > 0.0 { MOST / largest } else { 0.0 };
@@ -89,9 +88,9 @@ impl Int8Panels {
         let (mut words, mut sums, mut scales) = (Vec::new(), vec![0; columns], weights.scales.clone());
         scales.resize(columns, 0.0);
         let all = room(&mut words, depth * columns).as_flattened_mut().as_chunks_mut::<{ Panel::COLUMNS }>().0;
-        let rows = weights.values.par_chunks(inputs.max(1) * Panel::COLUMNS);
-        let parts = all.par_chunks_mut(depth.max(1)).zip(sums.par_chunks_mut(Panel::COLUMNS)).zip(rows);
-        parts.for_each(|((panel, sums), rows)| {
+        let rows = weights.values.chunks(inputs.max(1) * Panel::COLUMNS);
+        let parts = all.chunks_mut(depth.max(1)).zip(sums.chunks_mut(Panel::COLUMNS)).zip(rows);
+        each(parts, |((panel, sums), rows)| {
             for (column, (row, sum)) in rows.chunks_exact(inputs.max(1)).zip(sums).enumerate() {
                 for (word, values) in panel.iter_mut().zip(row.chunks(PER_WORD)) {
                     let mut bytes = [0; PER_WORD];

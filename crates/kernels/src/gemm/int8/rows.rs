@@ -1,12 +1,11 @@
 //! The left operand, rounded to u8: `x = scale * (q - zero)` for each row.
 
-use rayon::prelude::*;
-
 use super::super::pack::{Line, SQUARE, room, words};
 use super::kernel::MOST_ROWS;
 use super::{PER_WORD, depth};
 use crate::isa::vectorize;
 use crate::parallel::rows_per_task;
+use crate::pool::each;
 use crate::real::lane_sum;
 
 /// Adding it rounds to the nearest integer, ties to even, and leaves that in the low bits.
@@ -42,9 +41,8 @@ impl Rows {
         // a kernel may read rows that there are not, and does not use what comes of them
         let all = room(&mut self.lines, rows.next_multiple_of(MOST_ROWS) * self.stride);
         let task = rows_per_task(inputs);
-        let tasks =
-            all.par_chunks_mut(task * lines).zip(x.par_chunks(task * inputs)).zip(self.scales.par_chunks_mut(task));
-        tasks.for_each(|((lines_of_task, x), scales)| {
+        let tasks = all.chunks_mut(task * lines).zip(x.chunks(task * inputs)).zip(self.scales.chunks_mut(task));
+        each(tasks, |((lines_of_task, x), scales)| {
             let bytes = lines_of_task.as_flattened_mut().chunks_exact_mut(lines * SQUARE);
             for ((words, x), scale) in bytes.zip(x.chunks_exact(inputs)).zip(scales) {
                 vectorize(

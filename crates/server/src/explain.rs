@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use distune::Error;
 use distune::attribution::{Attribution, Explainer, Options};
 use distune::tokenize::Traced;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::{ApiError, ErrorType};
 use crate::model::{Version, locked};
@@ -17,17 +17,22 @@ struct Job {
     text: Traced,
     class: Option<usize>,
     answer: oneshot::Sender<Result<Attribution, Error>>,
+    _turn: OwnedSemaphorePermit,
 }
 
 /// The way to that thread.
-pub(crate) struct Explanations(Mutex<Option<Sender<Job>>>);
+pub(crate) struct Explanations {
+    thread: Mutex<Option<Sender<Job>>>,
+    /// One, of the text that the thread has. The others wait where they were read, so that nothing is kept of clients who leave.
+    turn: Arc<Semaphore>,
+}
 
 /// The other end of it.
 pub(crate) struct Explaining(Receiver<Job>);
 
 pub(crate) fn explanations() -> (Explanations, Explaining) {
     let (to, from) = channel();
-    (Explanations(Mutex::new(Some(to))), Explaining(from))
+    (Explanations { thread: Mutex::new(Some(to)), turn: Arc::new(Semaphore::new(1)) }, Explaining(from))
 }
 
 impl Explanations {
@@ -38,11 +43,11 @@ impl Explanations {
         text: Traced,
         class: Option<usize>,
     ) -> Result<Attribution, ApiError> {
+        let turn = self.turn.clone().acquire_owned().await.map_err(|_| ApiError::no_answer())?;
         let (answer, explained) = oneshot::channel();
-        let sent = locked(&self.0).as_ref().map(|to| to.send(Job { version, text, class, answer }));
-        match sent {
-            Some(Ok(())) => {}
-            _ => return Err(ApiError::no_answer()),
+        let job = Job { version, text, class, answer, _turn: turn };
+        if !locked(&self.thread).as_ref().is_some_and(|thread| thread.send(job).is_ok()) {
+            return Err(ApiError::no_answer());
         }
         let explained = explained.await.map_err(|_| ApiError::new(ErrorType::Backend, "the explanation failed"))?;
         explained.map_err(|error| ApiError::new(ErrorType::Backend, error))
@@ -50,14 +55,14 @@ impl Explanations {
 
     /// Lets [`Explaining::work`] end when nothing is left to explain.
     pub(crate) fn close(&self) {
-        locked(&self.0).take();
+        locked(&self.thread).take();
     }
 }
 
 impl Explaining {
     /// Explains what comes. A client that leaves ends the work for it.
     pub(crate) fn work(self) {
-        for Job { version, text, class, answer } in self.0 {
+        for Job { version, text, class, answer, _turn } in self.0 {
             if answer.is_closed() {
                 continue;
             }

@@ -1,17 +1,22 @@
 //! What routes take from a request: the model that its path names, and its body, of bounded size and time.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
 
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::budget::{Budget, Held, SMALL};
 use crate::error::{ApiError, ErrorType};
 use crate::model::Served;
+use crate::options::Limits;
 use crate::state::State;
 
 /// The model of the path, or the default one.
@@ -36,8 +41,8 @@ impl FromRequestParts<Arc<State>> for Chosen {
 /// Levels of lists and objects in a body, at most; what a route reads has few, and what it passes over may not have more.
 const DEEPEST: usize = 128;
 
-/// A body of JSON.
-pub(crate) struct Payload<T>(pub(crate) T);
+/// A body of JSON, and its share of the budget, which a route keeps while it works with what it was sent.
+pub(crate) struct Payload<T>(pub(crate) T, pub(crate) Held);
 
 impl<T: DeserializeOwned> FromRequest<Arc<State>> for Payload<T> {
     type Rejection = ApiError;
@@ -51,27 +56,77 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Payload<T> {
             let message = format!("expected an uncompressed body, without the header Content-Encoding: {encoding}");
             return Err(ApiError::validation(message).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
-        let limits = &state.options.limits;
-        let too_large = || ApiError::too_large(format!("the body has more than {} bytes", limits.payload_limit));
-        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length: u64| length > limits.payload_limit as u64) {
-            return Err(too_large());
+        let Limits { payload_limit, read_timeout, .. } = state.options.limits;
+        let asks_before = request.headers().contains_key(EXPECT);
+        let mut body = request.into_body();
+        if body.size_hint().lower() > payload_limit as u64 {
+            // who asks before sending need not send
+            if !asks_before {
+                pass_over(body, read_timeout);
+            }
+            return Err(too_large(payload_limit));
         }
-        let body = Limited::new(request.into_body(), limits.payload_limit).collect();
-        let body = timeout(limits.read_timeout, body)
-            .await
-            .map_err(|_| ApiError::new(ErrorType::Timeout, "the body did not come in time"))?
-            .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-                Some(_) => too_large(),
-                None => ApiError::validation(format!("the body is cut short: {error}")),
-            })?;
-        let body = body.to_bytes();
+        let read = timeout(read_timeout, read(&mut body, payload_limit, &state.budget)).await;
+        let (body, held) = match read.map_err(|_| ApiError::new(ErrorType::Timeout, "the body did not come in time"))? {
+            Ok(read) => read,
+            Err(error) => {
+                pass_over(body, read_timeout);
+                return Err(error);
+            }
+        };
         if is_deep(&body) {
             let message = format!("the body: lists and objects in more than {DEEPEST} levels");
             return Err(ApiError::validation(message));
         }
-        serde_json::from_slice(&body).map(Self).map_err(|error| ApiError::validation(format!("the body: {error}")))
+        let read = serde_json::from_slice(&body).map_err(|error| ApiError::validation(format!("the body: {error}")))?;
+        Ok(Self(read, held))
     }
+}
+
+/// A whole body of so many bytes at most. Its share of the budget grows with what has come, whatever the client says will come.
+async fn read(body: &mut Body, limit: usize, budget: &Budget) -> Result<(Bytes, Held), ApiError> {
+    let mut held = Held::default();
+    let first = next(body).await?.unwrap_or_default();
+    if body.is_end_stream() && first.len() <= SMALL {
+        return Ok((first, held));
+    }
+    // copied: a part may be a byte in a buffer of thousands
+    let mut all = Vec::new();
+    let mut part = Some(first);
+    while let Some(bytes) = part {
+        let len = all.len() + bytes.len();
+        if len > limit {
+            return Err(too_large(limit));
+        }
+        if len > all.capacity() {
+            let capacity = len.next_power_of_two().min(limit);
+            budget.hold(&mut held, capacity)?;
+            all.reserve_exact(capacity - all.len());
+        }
+        all.extend_from_slice(&bytes);
+        part = next(body).await?;
+    }
+    Ok((all.into(), held))
+}
+
+/// The next bytes of a body; none at its end.
+async fn next(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::validation(format!("the body is cut short: {error}")))?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+fn too_large(limit: usize) -> ApiError {
+    ApiError::too_large(format!("the body has more than {limit} bytes"))
+}
+
+/// Takes the rest of a refused body, for so long: the connection of a client who is still sending would be reset before it reads why.
+fn pass_over(mut body: Body, time: Duration) {
+    tokio::spawn(timeout(time, async move { while let Ok(Some(_)) = next(&mut body).await {} }));
 }
 
 /// Whether JSON has more levels than [`DEEPEST`]. Of other bytes, parsing says what is wrong.

@@ -29,6 +29,8 @@ use crate::state::State;
 const LINGER: Duration = Duration::from_millis(300);
 /// How long connections that the system has accepted already may take to come.
 const ACCEPTED_BEFORE: Duration = Duration::from_millis(10);
+/// Bytes of a request's head at most, and of what a connection reads or writes at once.
+const BUFFER: usize = 64 * 1024;
 /// How long to wait when no connection can be accepted, as when there are too many open files.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
@@ -126,6 +128,7 @@ impl Connections {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.read_timeout)
+            .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%error, "a connection ended");

@@ -57,9 +57,14 @@ pub(crate) async fn infer(
         let logits = compute(state, version, encoded, &mut times).await?;
         Ok((logits, times))
     };
-    let late = |_| ApiError::new(ErrorType::Overloaded, "Model is overloaded: the answer would have come too late");
-    let (logits, times) = timeout(state.options.limits.request_timeout, work).await.map_err(late)??;
+    let (logits, times) = in_time(state, work).await?;
     Ok((logits, Times { total: start.elapsed(), ..times }))
+}
+
+/// Waits for what makes an answer, as long as a request may take.
+pub(crate) async fn in_time<T>(state: &State, work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    let late = |_| ApiError::new(ErrorType::Overloaded, "Model is overloaded: the answer would have come too late");
+    timeout(state.options.limits.request_timeout, work).await.map_err(late)?
 }
 
 /// Computes a short text with each model, when the engine has failed on a batch: whoever is told that a server is unhealthy sends it no

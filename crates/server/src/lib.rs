@@ -4,6 +4,8 @@
 //! token ids of its texts and puts them in the `queue`, the engine takes as many of them as fit into a batch when it is free, and the route
 //! answers. `explain` has a queue of its own; `watch` puts new versions of the models in place.
 
+mod answer;
+mod budget;
 mod error;
 mod explain;
 mod extract;

@@ -1,4 +1,4 @@
-//! Counters and histograms for Prometheus, under the names of text-embeddings-inference.
+//! Counters, histograms and gauges for Prometheus, under the names of text-embeddings-inference.
 
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const SIZES: [(&str, &str); 3] = [
     ("te_batch_next_tokens", "Tokens of a batch"),
 ];
 
+/// Of our own.
+const HELD: &str = "distune_held_bytes";
+
 /// Which kind of request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Method {
@@ -36,6 +39,7 @@ pub(crate) struct Metrics {
     durations: [Histogram; DURATIONS.len()],
     sizes: [Histogram; SIZES.len()],
     queue: Gauge,
+    held: Gauge,
 }
 
 impl Metrics {
@@ -74,6 +78,7 @@ impl Metrics {
             recorder.describe_counter(name.into(), None, about.into());
         }
         recorder.describe_gauge("te_queue_size".into(), None, "Texts that wait for the engine".into());
+        recorder.describe_gauge(HELD.into(), None, "Bytes of large bodies and answers that are held".into());
         Self {
             handle: recorder.handle(),
             count: by_method("te_request_count"),
@@ -82,11 +87,13 @@ impl Metrics {
             durations: DURATIONS.map(histogram),
             sizes: SIZES.map(histogram),
             queue: recorder.register_gauge(&Key::from_name("te_queue_size"), &metadata),
+            held: recorder.register_gauge(&Key::from_name(HELD), &metadata),
         }
     }
 
-    /// All of them, as Prometheus reads them.
-    pub(crate) fn render(&self) -> String {
+    /// All of them, as Prometheus reads them, and how many bytes are held.
+    pub(crate) fn render(&self, held: usize) -> String {
+        self.held.set(held as f64);
         self.handle.render()
     }
 

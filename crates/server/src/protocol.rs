@@ -193,11 +193,11 @@ pub(crate) struct TokenizeRequest {
 
 /// A token, and where it is in its text, in characters.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct SimpleToken {
+pub(crate) struct SimpleToken<'a> {
     #[schema(example = 1037)]
     pub(crate) id: u32,
     #[schema(example = "a")]
-    pub(crate) text: String,
+    pub(crate) text: &'a str,
     pub(crate) special: bool,
     /// Nothing for a special token.
     pub(crate) start: Option<usize>,

@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 use crate::metrics::Metrics;
 use crate::model::{Version, locked};
 
+/// Rows that may wait without a look at who has left.
+const FEW: usize = 256;
+
 /// A text that waits for its logits. Who has asked holds the other end of `answer`.
 pub(crate) struct Row {
     pub(crate) version: Arc<Version>,
@@ -40,6 +43,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Waiting {
     rows: VecDeque<Row>,
+    /// Rows above which those of clients who have left are looked for, and dropped before their turn comes.
+    looked_at: usize,
     closed: bool,
 }
 
@@ -57,6 +62,11 @@ impl Queue {
     pub(crate) fn add(&self, rows: impl Iterator<Item = Row>) {
         let mut waiting = locked(&self.waiting);
         waiting.rows.extend(rows);
+        if waiting.rows.len() > waiting.looked_at {
+            waiting.rows.retain(|row| !row.answer.is_closed());
+            // twice as many, so that each is looked at a few times at most
+            waiting.looked_at = 2 * waiting.rows.len() + FEW;
+        }
         self.metrics.queue_size(waiting.rows.len());
         drop(waiting);
         self.changed.notify_one();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::budget::Budget;
 use crate::error::ApiError;
 use crate::explain::Explanations;
 use crate::metrics::Metrics;
@@ -20,6 +21,8 @@ pub(crate) struct State {
     pub(crate) metrics: Arc<Metrics>,
     /// One for each request that may be worked on or wait.
     permits: Semaphore,
+    /// What large bodies and answers may take up.
+    pub(crate) budget: Budget,
     /// One for each thread that may tokenize long texts beside the one that serves.
     pub(crate) tokenizers: Arc<Semaphore>,
     draining: AtomicBool,
@@ -34,8 +37,10 @@ impl State {
         metrics: Arc<Metrics>,
     ) -> Self {
         let permits = Semaphore::new(options.limits.max_concurrent_requests);
+        let budget = Budget::new(options.limits.payload_limit);
         let tokenizers = Arc::new(Semaphore::new(tokenization_workers(&options)));
-        Self { options, models, queue, explanations, metrics, permits, tokenizers, draining: AtomicBool::new(false) }
+        let draining = AtomicBool::new(false);
+        Self { options, models, queue, explanations, metrics, permits, budget, tokenizers, draining }
     }
 
     /// Lets a request in, until the permit is dropped, if there are not too many.

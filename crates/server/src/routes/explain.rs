@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::response::Response;
 use distune::data::check_ids;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 use utoipa::ToSchema;
 
+use crate::answer::whole;
 use crate::error::{ApiError, ErrorType, PredictionErrors};
 use crate::extract::{Chosen, Payload};
-use crate::infer::{Truncation, check, check_windows, tokenizing, too_long};
+use crate::infer::{Truncation, check, check_windows, in_time, tokenizing, too_long};
 use crate::model::Version;
 use crate::protocol::{PredictInput, Text, TruncationDirection};
 use crate::state::State;
@@ -91,8 +91,8 @@ pub(crate) struct WordScore {
 pub(crate) async fn explain(
     Shared(state): Shared<Arc<State>>,
     Chosen(served): Chosen,
-    Payload(request): Payload<ExplainRequest>,
-) -> Result<Json<ExplainResponse>, ApiError> {
+    Payload(request, _held): Payload<ExplainRequest>,
+) -> Result<Response, ApiError> {
     let _permit = state.permit()?;
     let PredictInput::Single(text) = request.inputs else {
         return Err(ApiError::validation("`inputs` must be a text or a pair of texts, not a batch"));
@@ -107,9 +107,7 @@ pub(crate) async fn explain(
         let traced = tokenizing(&state, bytes, move || trace(&of, &text, truncation, most)).await?;
         state.explanations.explain(version, traced, class).await
     };
-    let late =
-        |_| ApiError::new(ErrorType::Overloaded, "Model is overloaded: the explanation would have come too late");
-    timeout(state.options.limits.request_timeout, work).await.map_err(late)?.map(|found| Json(found.into()))
+    whole(&state.budget, &ExplainResponse::from(in_time(&state, work).await?))
 }
 
 fn class(version: &Version, label: &str) -> Result<usize, ApiError> {

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -14,7 +14,7 @@ use crate::extract::{Chosen, Payload};
 use crate::infer::Truncation;
 use crate::metrics::Method;
 use crate::protocol::{Prediction, Text, Texts, TruncationDirection};
-use crate::routes::predict::{Function, predictions};
+use crate::routes::predict::{Function, answered, predictions};
 use crate::state::State;
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -59,8 +59,8 @@ pub(crate) enum FunctionToApply {
 pub(crate) async fn classify(
     Shared(state): Shared<Arc<State>>,
     Chosen(served): Chosen,
-    Payload(request): Payload<ClassifyRequest>,
-) -> Result<(HeaderMap, Json<Vec<Vec<Prediction>>>), ApiError> {
+    Payload(request, _held): Payload<ClassifyRequest>,
+) -> Result<(HeaderMap, Response), ApiError> {
     let version = served.current();
     let ClassifyParameters { function_to_apply, top_k } = request.parameters.unwrap_or_default();
     if top_k == Some(0) {
@@ -80,5 +80,5 @@ pub(crate) async fn classify(
     let texts = request.inputs.into_vec().into_iter().map(|text| Text { text, second: None }).collect();
     let (mut all, times) = predictions(&state, &version, texts, method, truncation, function).await?;
     all.iter_mut().for_each(|predictions| predictions.truncate(top_k.unwrap_or(usize::MAX)));
-    Ok((times.headers(), Json(all)))
+    answered(&state, method, &times, &all)
 }

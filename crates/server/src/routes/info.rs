@@ -171,5 +171,5 @@ pub(crate) async fn ping() {}
     responses((status = 200, description = "In Prometheus' text format", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], state.metrics.render())
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], state.metrics.render(state.budget.held()))
 }

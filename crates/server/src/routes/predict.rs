@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::HeaderMap;
+use axum::response::Response;
 use distune::model::ProblemType;
 use distune::predict::probabilities;
+use serde::Serialize;
 
+use crate::answer::whole;
 use crate::error::{ApiError, PredictionErrors};
 use crate::extract::{Chosen, Payload};
 use crate::infer::{Truncation, infer};
@@ -31,8 +33,8 @@ use crate::times::Times;
 pub(crate) async fn predict(
     Shared(state): Shared<Arc<State>>,
     Chosen(served): Chosen,
-    Payload(request): Payload<PredictRequest>,
-) -> Result<(HeaderMap, Json<PredictResponse>), ApiError> {
+    Payload(request, _held): Payload<PredictRequest>,
+) -> Result<(HeaderMap, Response), ApiError> {
     let version = served.current();
     let truncate = request.truncate.unwrap_or(state.options.auto_truncate);
     let truncation = Truncation { truncate, direction: request.truncation_direction };
@@ -46,7 +48,7 @@ pub(crate) async fn predict(
         (Method::Single, Some(one)) => PredictResponse::Single(one),
         (_, last) => PredictResponse::Batch(all.into_iter().chain(last).collect()),
     };
-    Ok((times.headers(), Json(response)))
+    answered(&state, method, &times, &response)
 }
 
 /// What becomes of logits.
@@ -99,7 +101,17 @@ pub(crate) async fn predictions(
         predictions.sort_by(|a, b| b.score.total_cmp(&a.score));
         predictions
     });
-    let all = all.collect();
-    state.metrics.success(method, &times);
-    Ok((all, times))
+    Ok((all.collect(), times))
+}
+
+/// The answer to a request that was counted.
+pub(crate) fn answered(
+    state: &State,
+    method: Method,
+    times: &Times,
+    predictions: &impl Serialize,
+) -> Result<(HeaderMap, Response), ApiError> {
+    let response = whole(&state.budget, predictions)?;
+    state.metrics.success(method, times);
+    Ok((times.headers(), response))
 }

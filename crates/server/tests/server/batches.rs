@@ -65,6 +65,27 @@ fn clients_who_left_are_not_computed() {
     assert_eq!(server.metric("te_request_success{method=\"single\"}"), 2.0);
 }
 
+/// Clients who come and leave while the engine is busy: what they asked for is not kept until its turn.
+#[test]
+fn many_clients_who_leave() {
+    let (server, mut first) = busy(|_| {});
+    let mut stays = server.client();
+    stays.send_text("a good film");
+    for _ in 0..1500 {
+        server.client().send_text("a good film");
+    }
+    let mut last = server.client();
+    last.send_text("a good film");
+    // what was sent before is in the queue, or was
+    std::thread::sleep(Duration::from_millis(200));
+    let queued = server.metric("te_queue_size");
+    assert!((2.0..700.0).contains(&queued), "{queued} rows of 2 clients");
+    server.gate.open();
+    for client in [&mut first, &mut stays, &mut last] {
+        assert_eq!(client.reply().unwrap().status, 200);
+    }
+}
+
 /// The client whose row is being computed leaves too.
 #[test]
 fn clients_who_leave_in_the_middle() {

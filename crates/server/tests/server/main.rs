@@ -12,6 +12,8 @@ mod embed;
 mod errors;
 /// Slow senders, half requests, bodies that are no requests.
 mod faults;
+/// What clients can make the server keep: large bodies that come slowly, large answers that are not taken.
+mod memory;
 /// The schema at `/docs` and what is really answered.
 mod openapi;
 /// Requests and answers as text-embeddings-inference's and Hugging Face's clients know them.

@@ -302,28 +302,46 @@ impl Client {
         self.send_request("POST", "/predict", &headers, Some(body.as_bytes()));
     }
 
-    /// The next answer; an error of `UnexpectedEof` at the end of the connection.
+    /// The next answer, whole or in parts; an error of `UnexpectedEof` at the end of the connection.
     pub(crate) fn reply(&mut self) -> std::io::Result<Reply> {
-        let mut line = || -> std::io::Result<String> {
-            let mut line = String::new();
-            match self.stream.read_line(&mut line)? {
-                0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
-                _ => Ok(line.trim_end().to_owned()),
-            }
-        };
-        let status = line()?;
+        let status = self.line()?;
         let status = status.split(' ').nth(1).unwrap_or_else(|| panic!("{status:?}")).parse().unwrap();
+        self.rest(status)
+    }
+
+    /// What comes behind the line with the status.
+    pub(crate) fn rest(&mut self, status: u16) -> std::io::Result<Reply> {
         let mut headers = Vec::new();
         loop {
-            let header = line()?;
+            let header = self.line()?;
             let Some((name, value)) = header.split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let mut reply = Reply { status, headers, body: Vec::new() };
+        if reply.header("transfer-encoding") == Some("chunked") {
+            loop {
+                let length = usize::from_str_radix(&self.line()?, 16).unwrap();
+                let start = reply.body.len();
+                reply.body.resize(start + length, 0);
+                self.stream.read_exact(&mut reply.body[start..])?;
+                assert_eq!(self.line()?, "");
+                if length == 0 {
+                    return Ok(reply);
+                }
+            }
+        }
         let length = reply.header("content-length").unwrap_or_else(|| panic!("no length: {reply:?}"));
         reply.body = vec![0; length.parse().unwrap()];
         self.stream.read_exact(&mut reply.body)?;
         Ok(reply)
+    }
+
+    pub(crate) fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line)? {
+            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line.trim_end().to_owned()),
+        }
     }
 
     /// Whether the server has closed the connection.

@@ -70,7 +70,7 @@ struct LimitArgs {
     /// Texts of one request, at most
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_client_batch_size, value_parser = positive)]
     max_client_batch_size: usize,
-    /// Bytes of a request's body, at most
+    /// Bytes of a request's body, at most; of large bodies and answers, 64 times as many are held in memory, and more are refused with status 429
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().payload_limit, value_parser = positive)]
     payload_limit: usize,
     /// Seconds for the head of a request, again for its body, and without a byte of an answer taken

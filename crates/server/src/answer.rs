@@ -81,3 +81,45 @@ pub(crate) fn in_parts(
     let (parts, held) = ([first, second].into_iter().chain(parts), Arc::new(held));
     Ok(of_json(Body::new(InParts { parts, held })))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// A share is held until the last bytes are gone, however much of the body was taken; there is none for a small answer.
+    #[tokio::test]
+    async fn shares() {
+        let budget = Budget::new(2 * SMALL);
+        let large = "a".repeat(20 * SMALL);
+        let text = |n: usize| serde_json::to_vec(&large[..n]).unwrap();
+        let small = whole(&budget, &&large[..100]).unwrap();
+        assert_eq!((small.into_body().collect().await.unwrap().to_bytes(), budget.held()), (text(100).into(), 0));
+        let mut body = whole(&budget, &large).unwrap().into_body();
+        assert_eq!(body.size_hint().exact(), Some(large.len() as u64 + 2));
+        let written = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        drop(body);
+        assert!(written == text(large.len()) && budget.held() > large.len());
+        drop(written);
+        assert_eq!(budget.held(), 0);
+        let parts = || std::iter::repeat_n(vec![b' '; SMALL], 5);
+        let mut body = in_parts(&budget, parts(), 3 * SMALL).unwrap().into_body();
+        let written = body.frame().await.unwrap().unwrap();
+        assert_eq!(budget.held(), 5 * SMALL);
+        drop(body);
+        assert_eq!(budget.held(), 5 * SMALL);
+        drop(written);
+        assert_eq!(budget.held(), 0);
+        // six of them fit, and what is larger than all there is, alone
+        let all: Vec<_> = (0..6).map(|_| whole(&budget, &large).unwrap()).collect();
+        assert_eq!(whole(&budget, &large).unwrap_err().kind, ErrorType::Overloaded);
+        assert!(in_parts(&budget, parts(), 20 * SMALL).is_err() && in_parts(&budget, parts().take(1), 1).is_ok());
+        drop(all);
+        let alone = in_parts(&budget, parts(), 1000 * SMALL).unwrap();
+        assert_eq!(budget.held(), 128 * SMALL);
+        drop(alone);
+        assert_eq!(budget.held(), 0);
+    }
+}

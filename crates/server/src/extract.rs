@@ -104,6 +104,7 @@ async fn read(body: &mut Body, limit: usize, budget: &Budget) -> Result<(Bytes, 
             all.reserve_exact(capacity - all.len());
         }
         all.extend_from_slice(&bytes);
+        drop(bytes);
         part = next(body).await?;
     }
     Ok((all.into(), held))

@@ -37,7 +37,7 @@ pub struct Limits {
     pub max_batch_tokens: usize,
     /// Texts of one request.
     pub max_client_batch_size: usize,
-    /// Bytes of a request's body.
+    /// Bytes of a request's body; of large bodies and answers, 64 times as many are held in memory.
     pub payload_limit: usize,
     /// Time for the head of a request, again for its body, and without a byte of an answer taken.
     pub read_timeout: Duration,

@@ -46,7 +46,7 @@ impl Explanations {
         let turn = self.turn.clone().acquire_owned().await.map_err(|_| ApiError::no_answer())?;
         let (answer, explained) = oneshot::channel();
         let job = Job { version, text, class, answer, _turn: turn };
-        if !locked(&self.thread).as_ref().is_some_and(|thread| thread.send(job).is_ok()) {
+        if locked(&self.thread).as_ref().is_none_or(|thread| thread.send(job).is_err()) {
             return Err(ApiError::no_answer());
         }
         let explained = explained.await.map_err(|_| ApiError::new(ErrorType::Backend, "the explanation failed"))?;

@@ -71,8 +71,8 @@ pub fn attention<T: Real>(context: &mut [T], q: &[T], kv: &[T], heads: Heads, dr
     let _timer = timer(Operation::Attention, heads.multiplications(2));
     assert!(context.len() == q.len() && heads.width.is_multiple_of(heads.count));
     let context = Strided::new(context, heads.width);
-    each_with_state(heads.tasks().into_iter(), usize::MAX, Scratch::default, |scratch, task, next| {
-        let next = Next::new(next, heads);
+    let upcoming = |next: Option<&Task>| Next::new(next, heads);
+    each_with_state(heads.tasks().into_iter(), usize::MAX, upcoming, Scratch::default, |scratch, task, next| {
         vectorize_fused(
             #[inline(always)]
             |how| forward_head(how, &context, q, kv, heads, dropout, task, next, scratch),
@@ -93,8 +93,8 @@ pub fn attention_backward<T: Real>(
     let _timer = timer(Operation::AttentionBackward, heads.multiplications(5));
     assert!(dq.len() == q.len() && dkv.len() == kv.len() && dcontext.len() == q.len());
     let (dq, dkv) = (Strided::new(dq, heads.width), Strided::new(dkv, 2 * heads.width));
-    each_with_state(heads.tasks().into_iter(), usize::MAX, Scratch::default, |scratch, task, next| {
-        let next = Next::new(next, heads);
+    let upcoming = |next: Option<&Task>| Next::new(next, heads);
+    each_with_state(heads.tasks().into_iter(), usize::MAX, upcoming, Scratch::default, |scratch, task, next| {
         vectorize_fused(
             #[inline(always)]
             |how| backward_head(how, &dq, &dkv, dcontext, q, kv, heads, dropout, task, next, scratch),

@@ -70,7 +70,7 @@ impl Dropout {
         if self.is_none() {
             return;
         }
-        let rows = rows_per_task(width);
+        let rows = rows_per_task(x.len() / width, width);
         each(x.chunks_mut(rows * width).enumerate(), |(task, x)| {
             vectorize(
                 #[inline(always)]
@@ -87,7 +87,7 @@ impl Dropout {
     pub fn apply_to<T: Real>(&self, out: &mut [T], x: &[T], width: usize) {
         let _timer = timer(Operation::Dropout, 0);
         assert_eq!(out.len(), x.len());
-        let rows = rows_per_task(width);
+        let rows = rows_per_task(x.len() / width, width);
         each(out.chunks_mut(rows * width).zip(x.chunks(rows * width)).enumerate(), |(task, (out, x))| {
             vectorize(
                 #[inline(always)]

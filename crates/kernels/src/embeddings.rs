@@ -23,7 +23,7 @@ pub fn embed<T: Real>(x: &mut [T], ids: &[u32], offsets: &[usize], words: Words<
     assert_eq!(x.len(), ids.len() * width);
     let position = positions_of(offsets);
     assert_eq!(position.len(), ids.len());
-    let rows = rows_per_task(width);
+    let rows = rows_per_task(ids.len(), width);
     each(x.chunks_mut(rows * width).enumerate(), |(task, x)| {
         vectorize(
             #[inline(always)]

@@ -23,7 +23,7 @@ pub fn layer_norm<T: Real>(y: &mut [T], x: &mut [T], rstd: &mut [T], residual: &
     let d = gamma.len();
     assert!(y.len() == x.len() && x.len() == rstd.len() * d && beta.len() == d);
     assert!(residual.is_empty() || residual.len() == x.len());
-    let rows = rows_per_task(d);
+    let rows = rows_per_task(rstd.len(), d);
     let tasks = y.chunks_mut(rows * d).zip(x.chunks_mut(rows * d)).zip(rstd.chunks_mut(rows));
     each(tasks.enumerate(), |(task, ((y, x), rstd))| {
         vectorize(
@@ -71,7 +71,7 @@ pub fn layer_norm_backward<T: Real>(
         };
         norm_gradient(sums, dy, normalized, accumulate);
     }
-    let rows = rows_per_task(d);
+    let rows = rows_per_task(rstd.len(), d);
     let tasks = dy.chunks_mut(rows * d).zip(normalized.chunks(rows * d)).zip(rstd.chunks(rows));
     each(tasks, |((dy, normalized), rstd)| {
         vectorize(

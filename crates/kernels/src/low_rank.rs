@@ -75,23 +75,29 @@ pub fn low_rank_down<T: Real>(p: &mut [T], x: &[T], at: Columns, u: &[T], scale:
 /// `y += p · u`, for some columns `[M, W]` of `y`, `p [M, R]` and `u [R, W]`.
 pub fn low_rank_up<T: Real>(y: &mut [T], at: Columns, p: &[T], u: &[T]) {
     let rank = u.len() / at.width;
-    let (n, rows) = (padded(rank), rows_per_task(at.width).next_multiple_of(8));
+    let (n, rows) = (padded(rank), rows_per_task(y.len() / at.stride, at.width).next_multiple_of(8));
     let _timer = timer(Operation::LowRank, y.len() / at.stride * u.len());
     assert_eq!(p.len() / n, y.len() / at.stride, "rows of rank {rank}");
     let tasks = y.chunks_mut(rows * at.stride).zip(p.chunks(rows * n));
-    each_with_state(tasks, usize::MAX, Vec::new, |product, (y, p), _| {
-        vectorize(
-            #[inline(always)]
-            || {
-                let rows = p.len() / n;
-                product.resize(rows * at.width, T::ZERO);
-                matmul(product, (p, [n, 1]), (u, at.width), [rows, at.width, rank]);
-                for (y, product) in y.chunks_exact_mut(at.stride).zip(product.chunks_exact(at.width)) {
-                    y[at.first..].iter_mut().zip(product).for_each(|(y, product)| *y += *product);
-                }
-            },
-        );
-    });
+    each_with_state(
+        tasks,
+        usize::MAX,
+        |_| (),
+        Vec::new,
+        |product, (y, p), ()| {
+            vectorize(
+                #[inline(always)]
+                || {
+                    let rows = p.len() / n;
+                    product.resize(rows * at.width, T::ZERO);
+                    matmul(product, (p, [n, 1]), (u, at.width), [rows, at.width, rank]);
+                    for (y, product) in y.chunks_exact_mut(at.stride).zip(product.chunks_exact(at.width)) {
+                        y[at.first..].iter_mut().zip(product).for_each(|(y, product)| *y += *product);
+                    }
+                },
+            );
+        },
+    );
 }
 
 /// `g [R, W] = pᵀ · x`, for `p [M, R]` and some columns `[M, W]` of `x`; with `accumulate`, `g +=`.

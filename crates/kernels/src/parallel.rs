@@ -1,6 +1,6 @@
 //! How work is split over threads, and the element-wise operations that are nothing but a split and a loop.
 //!
-//! Splits are of fixed size and over outputs, so that the bits do not depend on the number of threads.
+//! Splits are over outputs, each of which is computed in one task, so that the bits do not depend on the number of threads.
 
 use crate::Real;
 use crate::isa::vectorize;
@@ -8,6 +8,8 @@ use crate::pool::each;
 
 /// Elements that one task of an element-wise operation handles.
 pub(crate) const ELEMENTS: usize = 1 << 14;
+/// Elements below which a task is not worth a thread of its own.
+const LEAST: usize = 1 << 11;
 /// Columns that one task of a column sum handles.
 const COLUMNS: usize = 64;
 
@@ -46,9 +48,10 @@ fn ask_for<T>(start: *const T, stride: usize, [rows, width]: [usize; 2]) {
     let _ = (start, stride, rows, width);
 }
 
-/// Rows that one task of a row-wise operation handles, for rows of `width` elements.
-pub(crate) fn rows_per_task(width: usize) -> usize {
-    (ELEMENTS / width.max(1)).max(1)
+/// Rows that one task of a row-wise operation handles, of `rows` rows of `width` elements: few where each thread would not get a task.
+pub(crate) fn rows_per_task(rows: usize, width: usize) -> usize {
+    let [least, most] = [LEAST, ELEMENTS].map(|elements| (elements / width.max(1)).max(1));
+    rows.div_ceil(rayon::current_num_threads()).clamp(least, most)
 }
 
 /// One or more column sums over rows, split over columns: `sums[i][j] = sum over rows r, in order, of term(i, r, j)`. `add_row`

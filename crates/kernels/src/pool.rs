@@ -1,115 +1,223 @@
 //! How tasks come to the threads of the current rayon pool, which stay awake while a pass lasts.
 //!
-//! A pass is hundreds of parallel operations of some microseconds, and a thread that rayon has put to sleep takes longer than that to wake.
-//! What keeps a thread awake is a job that looks for other ones until the pass is over ([`Awake`]). A thread that waits for a job may be
-//! given that one to run meanwhile, so no job of a pass may wait for another: operations are flat lists of tasks, and all of them are
-//! split here.
+//! A pass is hundreds of parallel operations of some microseconds. A thread that rayon has put to sleep takes longer than that to wake, and a
+//! job takes two microseconds through its queues. So a pass has a [`Board`]: its thread calls the others there, who look at it until the
+//! pass is over, and at rayon's queues now and then. A call waits for none but those who have come, and they have nothing to wait for.
 
-use std::cell::Cell;
+use std::any::Any;
+use std::cell::{RefCell, UnsafeCell};
 use std::collections::VecDeque;
+use std::mem::transmute;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rayon::{Scope, Yield};
+use rayon::Yield;
 
 /// How long a thread looks for work in vain before it goes to sleep after all.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How often it does so before other threads may have its core: some microseconds.
 const MOMENTS: u32 = 64;
+/// How often it looks at the board between two looks at rayon's queues.
+const GLANCES: u32 = 32;
 
 /// Works at tasks on all threads.
 pub(crate) fn each<T: Send>(tasks: impl ExactSizeIterator<Item = T>, work: impl Fn(T) + Sync) {
-    each_with_next(tasks, usize::MAX, |task, _| work(task));
+    each_with_next(tasks, usize::MAX, |_| (), |task, ()| work(task));
 }
 
-/// As [`each`], on up to `workers` threads. Each takes its next task before it works at the one that it has, and is told which that is.
+/// As [`each`], on up to `workers` threads. With a task a thread gets what `upcoming` makes of the one that is likely to be its next.
 /// Neighbouring tasks go to one thread as long as others have work of their own.
-pub(crate) fn each_with_next<T: Send>(
+pub(crate) fn each_with_next<T: Send, U>(
     tasks: impl ExactSizeIterator<Item = T>,
     workers: usize,
-    work: impl Fn(T, Option<&T>) + Sync,
+    upcoming: impl Fn(Option<&T>) -> U + Sync,
+    work: impl Fn(T, U) + Sync,
 ) {
-    each_with_state(tasks, workers, || (), |(), task, next| work(task, next));
+    each_with_state(tasks, workers, upcoming, || (), |(), task, next| work(task, next));
 }
 
 /// As [`each_with_next`], each thread with a state of its own, buffers for example.
-pub(crate) fn each_with_state<T: Send, S>(
+pub(crate) fn each_with_state<T: Send, U, S>(
     tasks: impl ExactSizeIterator<Item = T>,
     workers: usize,
+    upcoming: impl Fn(Option<&T>) -> U + Sync,
     state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, T, Option<&T>) + Sync,
+    work: impl Fn(&mut S, T, U) + Sync,
 ) {
     let count = tasks.len();
     let workers = workers.min(count).min(rayon::current_num_threads());
     if workers <= 1 {
         let (mut state, mut tasks) = (state(), tasks.peekable());
         while let Some(task) = tasks.next() {
-            work(&mut state, task, tasks.peek());
+            work(&mut state, task, upcoming(tasks.peek()));
         }
         return;
     }
-    let mut queues: Vec<VecDeque<T>> = (0..workers).map(|_| VecDeque::new()).collect();
-    tasks.enumerate().for_each(|(i, task)| queues[i * workers / count].push_back(task));
     // a lock for each, which others want at the end alone
-    let queues: Vec<Mutex<VecDeque<T>>> = queues.into_iter().map(Mutex::new).collect();
-    let queue = |worker: usize| queues[worker].lock().unwrap_or_else(PoisonError::into_inner);
+    let room = || VecDeque::with_capacity(count.div_ceil(workers));
+    let mut queues: Vec<Queue<T>> = (0..workers).map(|_| Queue(Mutex::new(room()))).collect();
+    for (i, task) in tasks.enumerate() {
+        queues[i * workers / count].0.get_mut().unwrap_or_else(PoisonError::into_inner).push_back(task);
+    }
+    let queue = |worker: usize| queues[worker].0.lock().unwrap_or_else(PoisonError::into_inner);
     let take = |worker: usize| {
-        let own = queue(worker).pop_front();
-        own.or_else(|| (1..workers).find_map(|other| queue((worker + other) % workers).pop_back()))
+        let mut own = queue(worker);
+        if let Some(task) = own.pop_front() {
+            return Some((task, upcoming(own.front())));
+        }
+        drop(own);
+        let other = (1..workers).find_map(|other| queue((worker + other) % workers).pop_back());
+        other.map(|task| (task, upcoming(None)))
     };
     let all = |worker: usize| {
-        let (mut state, mut task) = (state(), take(worker));
-        while let Some(current) = task {
-            task = take(worker);
-            work(&mut state, current, task.as_ref());
+        let mut state = state();
+        while let Some((task, next)) = take(worker) {
+            work(&mut state, task, next);
         }
     };
-    let at_work = AtomicUsize::new(workers);
-    rayon::scope(|scope| {
-        begin(scope, 0, workers, &all, &at_work);
-        // what others are at ends before this thread would have slept and woken
-        let mut idle = Idle::default();
-        while at_work.load(Ordering::Acquire) > 0 {
-            idle.wait(rayon::yield_local());
-        }
-    });
+    match PASS.with_borrow(Clone::clone) {
+        Some(board) => board.call(workers, &all),
+        None => inside_pool(|| Board::of_this_thread().call(workers, &all)),
+    }
 }
 
-/// Lets two other workers begin, who do likewise, and does the work of this one.
-fn begin<'s>(
-    scope: &Scope<'s>,
-    worker: usize,
-    workers: usize,
-    work: &'s (impl Fn(usize) + Sync),
-    at_work: &'s AtomicUsize,
-) {
-    /// Counts down, also when the work ends in a panic.
-    struct End<'s>(&'s AtomicUsize);
-    impl Drop for End<'_> {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::Release);
-        }
-    }
-    let _end = End(at_work);
-    for other in 2 * worker + 1..workers.min(2 * worker + 3) {
-        scope.spawn(move |scope| begin(scope, other, workers, work, at_work));
-    }
-    work(worker);
-}
+/// The tasks of a thread; in a cache line of its own.
+#[repr(align(128))]
+struct Queue<T>(Mutex<VecDeque<T>>);
 
-/// Runs a pass on a thread of the current pool, and keeps the others awake until it ends: from outside, each of its parallel operations
-/// would wait for the pool to wake.
+/// Runs a pass on a thread of the current pool, and keeps the others awake until it ends.
 pub fn inside_pool<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| {
-        let _awake = Awake::new();
+        let _lasting = PASS.with_borrow(Option::is_none).then(Lasting::new);
         pass()
     })
 }
 
 thread_local! {
-    /// Whether this thread runs a pass: then it has no time to look for other work.
-    static IN_PASS: Cell<bool> = const { Cell::new(false) };
+    /// The board of the pass that this thread runs.
+    static PASS: RefCell<Option<Arc<Board>>> = const { RefCell::new(None) };
+}
+
+/// A pass that this thread runs.
+struct Lasting;
+
+impl Lasting {
+    fn new() -> Self {
+        let board = Board::of_this_thread();
+        rayon::spawn_broadcast(move |_| board.attend());
+        // this thread is told of its own pass, too
+        while rayon::yield_local() == Some(Yield::Executed) {}
+        Self
+    }
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        if let Some(board) = PASS.take() {
+            board.over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Where the thread of a pass calls others to an operation.
+#[repr(align(128))]
+struct Board {
+    /// How many have come to the operation, with its own thread, and [`MOST`] times as many as may come; none when it is not open.
+    state: AtomicUsize,
+    /// What each who comes is to do, with the number of those who came before.
+    work: UnsafeCell<*const (dyn Fn(usize) + Sync)>,
+    over: AtomicBool,
+    left: Left,
+}
+
+/// Of those who came to an operation; in a cache line of its own.
+#[repr(align(128))]
+struct Left {
+    /// How many have done what they could.
+    count: AtomicUsize,
+    /// What one of them panicked with.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// More than may come.
+const MOST: usize = 1 << 16;
+
+// SAFETY: `work` is written while nobody may come, and read by those who came: see `call` and `come`.
+unsafe impl Send for Board {}
+// SAFETY: as above.
+unsafe impl Sync for Board {}
+
+impl Board {
+    fn new() -> Self {
+        fn nothing(_: usize) {}
+        let left = Left { count: AtomicUsize::new(0), panic: Mutex::new(None) };
+        Self { state: AtomicUsize::new(0), work: UnsafeCell::new(&nothing), over: AtomicBool::new(false), left }
+    }
+
+    /// That of the pass which this thread runs.
+    fn of_this_thread() -> Arc<Self> {
+        PASS.with_borrow_mut(|pass| pass.get_or_insert_with(|| Arc::new(Self::new())).clone())
+    }
+
+    /// Does `work` as worker 0, while up to `workers - 1` others come and do it. By the thread of the pass alone.
+    fn call(&self, workers: usize, work: &(dyn Fn(usize) + Sync)) {
+        /// Lets nobody come any more, and waits for those who have, also when the work ends in a panic.
+        struct Closing<'a>(&'a Board);
+        impl Drop for Closing<'_> {
+            fn drop(&mut self) {
+                let others = self.0.state.swap(0, Ordering::Relaxed) % MOST - 1;
+                let mut idle = Idle::default();
+                while self.0.left.count.load(Ordering::Acquire) < others {
+                    idle.wait(false);
+                }
+            }
+        }
+        if self.state.load(Ordering::Relaxed) != 0 {
+            // inside another operation: alone
+            return work(0);
+        }
+        // SAFETY: nobody may come, and those who came before have left. Who comes now uses it before `Closing` is dropped.
+        unsafe {
+            *self.work.get() = transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync)>(work)
+        };
+        self.left.count.store(0, Ordering::Relaxed);
+        self.state.store(workers.min(MOST - 1) * MOST + 1, Ordering::Release);
+        let closing = Closing(self);
+        work(0);
+        drop(closing);
+        let panic = self.left.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Comes to an operation, if one is open, and does its work; whether it did.
+    fn come(&self) -> bool {
+        let state = self.state.load(Ordering::Relaxed);
+        let (most, came) = (state / MOST, state % MOST);
+        let come = || self.state.compare_exchange(state, state + 1, Ordering::Acquire, Ordering::Relaxed);
+        if came >= most || come().is_err() {
+            return false;
+        }
+        // SAFETY: the operation was open, so it is what `call` wrote, which waits for this thread.
+        let work = unsafe { &**self.work.get() };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(came))) {
+            *self.left.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+        }
+        self.left.count.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    /// Comes to all operations until the pass is over, unless this thread runs a pass itself.
+    fn attend(&self) {
+        let (mut idle, mut glances) = (Idle::default(), 0);
+        while !self.over.load(Ordering::Relaxed) && idle.time() < PATIENCE && PASS.with_borrow(Option::is_none) {
+            glances += 1;
+            idle.wait(self.come() || glances % GLANCES == 0 && rayon::yield_now() == Some(Yield::Executed));
+        }
+    }
 }
 
 /// A thread that looks for work.
@@ -123,8 +231,8 @@ struct Idle {
 
 impl Idle {
     /// Waits for a moment, unless there was work.
-    fn wait(&mut self, found: Option<Yield>) {
-        if found == Some(Yield::Executed) {
+    fn wait(&mut self, found: bool) {
+        if found {
             *self = Self::default();
         } else if self.times < MOMENTS {
             self.times += 1;
@@ -137,34 +245,6 @@ impl Idle {
 
     fn time(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-}
-
-/// While it lives, the other threads of the pool look for work.
-struct Awake {
-    over: Arc<AtomicBool>,
-    /// Whether this thread ran a pass before this one.
-    before: bool,
-}
-
-impl Awake {
-    fn new() -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let seen = over.clone();
-        rayon::spawn_broadcast(move |_| {
-            let mut idle = Idle::default();
-            while !IN_PASS.get() && !seen.load(Ordering::Relaxed) && idle.time() < PATIENCE {
-                idle.wait(rayon::yield_now());
-            }
-        });
-        Self { over, before: IN_PASS.replace(true) }
-    }
-}
-
-impl Drop for Awake {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        IN_PASS.set(self.before);
     }
 }
 
@@ -181,17 +261,29 @@ mod tests {
     fn each_task_is_done_once_and_the_next_one_is_known() {
         for (tasks, workers) in [(0, 2), (1, 2), (7, 1), (7, 2), (1000, 4)] {
             let (sent, received) = channel();
-            each_with_next(0..tasks, workers, |task, next| sent.send((task, next.copied())).unwrap_or_default());
+            let send = |task, next| sent.send((task, next)).unwrap_or_default();
+            each_with_next(0..tasks, workers, |next| next.copied(), send);
             drop(sent);
             let mut done: Vec<(usize, Option<usize>)> = received.into_iter().collect();
             done.sort_unstable();
             assert!(done.iter().map(|(task, _)| *task).eq(0..tasks), "{tasks} tasks, each once: {done:?}");
-            let mut announced: Vec<usize> = done.into_iter().filter_map(|(_, next)| next).collect();
-            announced.sort_unstable();
-            announced.dedup();
-            // all but the first task of each thread
-            assert!(announced.len() + workers >= tasks, "{tasks} tasks, announced {announced:?}");
+            assert!(done.iter().all(|(task, next)| next.is_none_or(|next| next == task + 1)), "{done:?}");
+            let announced = done.iter().filter(|(_, next)| next.is_some()).count();
+            // as long as no thread takes from the others
+            assert!(workers > 1 || announced + 1 == tasks, "{tasks} tasks, {announced} announced");
         }
+    }
+
+    #[test]
+    fn a_task_that_is_not_begun_is_for_whoever_has_time() {
+        let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(2).build() else { unreachable!() };
+        let both = std::sync::Barrier::new(2);
+        // the second of two tasks ends when the first one has begun, on another thread
+        pool.install(|| {
+            each(0..2, |_| {
+                both.wait();
+            });
+        });
     }
 
     #[test]
@@ -244,7 +336,7 @@ mod tests {
             let pass = || inside_pool(|| each(0..100, |task| assert_ne!(task, bad)));
             let pass = AssertUnwindSafe(|| pool.install(pass));
             assert!(std::panic::catch_unwind(pass).is_err());
-            assert!(!pool.install(|| IN_PASS.get()));
+            assert!(pool.install(|| PASS.with_borrow(Option::is_none)));
         }
         pool.install(passes);
     }

@@ -192,12 +192,13 @@ pub(crate) fn multiply_updating(
     let factors = Factors::new(step, &update);
     let workers = product.panels().div_ceil(product.least_tasks(product.panels()));
     let panels = update.chunks(Panel::COLUMNS * k).enumerate();
-    each_with_next(panels, workers, |(panel, part), next| {
+    let upcoming =
+        |next: Option<&(usize, Update<f32>)>| next.map_or(Upcoming::NOTHING, |(_, update)| Upcoming::update(update, k));
+    each_with_next(panels, workers, upcoming, |(panel, part), upcoming| {
         let Update { w, m, v, average, g, .. } = part;
         within(Operation::Optimizer, Operation::Linear, || {
             factors.make(Update { w: &mut *w, m, v, average, g, ..part });
         });
-        let upcoming = next.map_or(Upcoming::NOTHING, |(_, update)| Upcoming::update(update, k));
         let rows = Matrix::new(w, [w.len() / k, k]);
         // SAFETY: no other task has this panel.
         unsafe {
@@ -343,10 +344,11 @@ impl<'a> Product<'a> {
         let too_long = self.kernel == Kernel::Amx && self.shape[0].div_ceil(blocks) * self.words() > MOST_WORDS;
         let at_once = if too_long { 1 } else { stretches };
         for first in (0..stretches).step_by(at_once) {
-            each_with_next(0..tasks, workers, |task, next| {
+            let upcoming =
+                |next: Option<&usize>| next.map_or(Upcoming::NOTHING, |next| columns(next % panels).upcoming());
+            each_with_next(0..tasks, workers, upcoming, |task, upcoming| {
                 let (block, panel) = (task / panels, task % panels);
                 let row_tiles = block * self.row_tiles() / blocks..(block + 1) * self.row_tiles() / blocks;
-                let upcoming = next.map_or(Upcoming::NOTHING, |next| columns(next % panels).upcoming());
                 // SAFETY: no other task has these row tiles of this panel.
                 unsafe { self.panel(row_tiles, panel, columns(panel), first..first + at_once, &upcoming) };
             });

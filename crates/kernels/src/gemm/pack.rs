@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::Precision;
 use super::tile::{Operand, ROWS};
 use crate::isa::{Isa, isa};
-use crate::parallel::prefetch;
+use crate::parallel::{prefetch, rows_per_task};
 use crate::pool::each;
 
 /// Lanes, and words of each, that are arranged at once.
@@ -186,15 +186,18 @@ impl Left {
         }
         let lines = lines_of(words);
         let rows = room(&mut self.0, lanes.next_multiple_of(SQUARE) * lines * SQUARE);
-        let mut sums = sums.chunks_mut(LANES_PER_TASK);
-        let tasks = rows.chunks_mut(LANES_PER_TASK * lines).map(|rows| (rows, sums.next().unwrap_or_default()));
-        each(tasks.enumerate(), |(task, (rows, sums))| {
-            let first = task * LANES_PER_TASK;
-            if transposed {
-                return dispatch!(isa, rows_across::<2>(rows, sums, matrix, first, lines));
-            }
-            dispatch!(isa, rows_along::<2>(rows, &values[first * depth..], depth, lines));
-        });
+        if transposed {
+            let mut sums = sums.chunks_mut(LANES_PER_TASK);
+            let tasks = rows.chunks_mut(LANES_PER_TASK * lines).map(|rows| (rows, sums.next().unwrap_or_default()));
+            each(tasks.enumerate(), |(task, (rows, sums))| {
+                dispatch!(isa, rows_across::<2>(rows, sums, matrix, task * LANES_PER_TASK, lines));
+            });
+        } else {
+            let per_task = rows_per_task(lanes, depth);
+            each(rows.chunks_mut(per_task * lines).zip(values.chunks((per_task * depth).max(1))), |(rows, values)| {
+                dispatch!(isa, rows_along::<2>(rows, values, depth, lines));
+            });
+        }
         LeftWords { values: rows.as_flattened(), group: 1, stride: lines * SQUARE }
     }
 

@@ -9,7 +9,7 @@ use super::{Int8Panels, Rows};
 use crate::Real;
 use crate::isa::vectorize_fused;
 use crate::parallel::Strided;
-use crate::pool::each_with_next;
+use crate::pool::each_with_state;
 
 /// Bytes of the left operand that stay in a core's cache while all panels go by: each block reads all weights anew.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -60,10 +60,12 @@ pub(super) fn multiply_with(
     let first_row = |block: usize| m.min(block * tiles / blocks * MOST_ROWS);
     let tasks = blocks * panels;
     let least = SMALL.div_ceil((m * n * k / tasks.max(1)).max(1));
-    each_with_next(0..tasks, tasks.div_ceil(least), |task, next| {
+    let upcoming = |next: Option<&usize>| next.map_or(&[][..], |next| w.panel(next % panels));
+    // SAFETY: the kernel is available.
+    let prepared = || unsafe { kernel.prepared() };
+    each_with_state(0..tasks, tasks.div_ceil(least), upcoming, prepared, |_, task, next| {
         let block = task / panels;
-        let next = next.map_or(&[][..], |&next| w.panel(next % panels));
-        // SAFETY: no other task has these rows of this panel.
+        // SAFETY: no other task has these rows of this panel; the thread is prepared.
         unsafe { product.panel(first_row(block)..first_row(block + 1), task % panels, next) };
     });
 }
@@ -88,13 +90,10 @@ impl Product<'_> {
     ///
     /// # Safety
     ///
-    /// They exist, and nobody else has them.
+    /// They exist, and nobody else has them; what [`Kernel::prepared`] returned to this thread is alive.
     unsafe fn panel(&self, rows: Range<usize>, panel: usize, next: &[[u32; Panel::COLUMNS]]) {
         let (height, right) = (self.kernel.rows(), self.w.panel(panel));
         let tiles = rows.len().div_ceil(height);
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the kernel is available by the assertion in `multiply_with`.
-        let _prepared = unsafe { self.kernel.prepared() };
         let mut sums: Sums = [[0; Panel::COLUMNS]; MOST_ROWS];
         for tile in 0..tiles {
             let first = rows.start + tile * height;

@@ -89,6 +89,14 @@ impl Kernel {
         (self == Self::Amx).then(|| unsafe { Shapes::new() })
     }
 
+    /// Nothing.
+    ///
+    /// # Safety
+    ///
+    /// None.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) unsafe fn prepared(self) {}
+
     /// What is taken from the bytes of the left operand before they are multiplied.
     pub(super) fn offset(self) -> i32 {
         if self == Self::Neon { 128 } else { 0 }

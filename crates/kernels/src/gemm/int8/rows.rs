@@ -40,7 +40,7 @@ impl Rows {
         self.scales.resize(rows, Scale::default());
         // a kernel may read rows that there are not, and does not use what comes of them
         let all = room(&mut self.lines, rows.next_multiple_of(MOST_ROWS) * self.stride);
-        let task = rows_per_task(inputs);
+        let task = rows_per_task(rows, inputs);
         let tasks = all.chunks_mut(task * lines).zip(x.chunks(task * inputs)).zip(self.scales.chunks_mut(task));
         each(tasks, |((lines_of_task, x), scales)| {
             let bytes = lines_of_task.as_flattened_mut().chunks_exact_mut(lines * SQUARE);

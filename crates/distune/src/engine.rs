@@ -73,6 +73,11 @@ pub trait Predict {
 
     /// Logits `[B, C]` of a batch, without dropout.
     fn logits(&mut self, batch: &Batch) -> &[f32];
+
+    /// Tokens of a batch with which many texts take the least time: enough to fill the cores, little enough to stay in the caches.
+    fn batch_tokens(&self) -> usize {
+        1024
+    }
 }
 
 /// Something that also trains a model.

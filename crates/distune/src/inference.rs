@@ -1,6 +1,6 @@
 //! The engine that only predicts: as fast as the CPU can, in as little memory as it can. [`crate::engine::Cpu`] trains.
 
-use distune_kernels::inside_pool;
+use distune_kernels::{Isa, inside_pool, isa};
 
 use crate::Result;
 use crate::data::Batch;
@@ -18,7 +18,11 @@ pub struct Inference {
     config: Config,
     weights: Packed<f32>,
     activations: Activations<f32>,
+    batch_tokens: usize,
 }
+
+/// Width of a model up to which AMX is faster on larger batches: its products then write so little that more of them stays in the caches.
+const NARROW: usize = 512;
 
 impl Inference {
     /// Loads a trained classifier, tensor by tensor: it is never in memory in f32 as a whole.
@@ -26,8 +30,9 @@ impl Inference {
     /// # Errors
     /// As [`Model::load`].
     pub fn load(files: &ModelFiles, precision: impl Into<InferencePrecision>) -> Result<Self> {
-        let (config, weights) = Model::load_packed(files, precision.into())?;
-        Ok(Self { config, weights, activations: Activations::new(Precision::F32) })
+        let precision = precision.into();
+        let (config, weights) = Model::load_packed(files, precision)?;
+        Ok(Self::of(config, weights, precision))
     }
 
     /// An engine for a model that is in memory; adapters become part of the weights.
@@ -35,8 +40,14 @@ impl Inference {
         if model.weights.table().lora().is_some() {
             return Self::new(&model.merged(), precision);
         }
-        let (config, weights) = (model.config.clone(), Packed::of(&model.weights, precision.into()));
-        Self { config, weights, activations: Activations::new(Precision::F32) }
+        let precision = precision.into();
+        Self::of(model.config.clone(), Packed::of(&model.weights, precision), precision)
+    }
+
+    fn of(config: Config, weights: Packed<f32>, precision: InferencePrecision) -> Self {
+        let larger = isa() == Isa::Amx && precision == InferencePrecision::Bf16 && config.dim <= NARROW;
+        let batch_tokens = if larger { 2048 } else { 1024 };
+        Self { config, weights, activations: Activations::new(Precision::F32), batch_tokens }
     }
 
     /// Memory that the weights take.
@@ -54,5 +65,9 @@ impl Predict for Inference {
         let pass = Pass::inference(&self.config, batch);
         inside_pool(|| forward(&mut self.activations, Weights::Packed(&self.weights), pass));
         &self.activations.logits
+    }
+
+    fn batch_tokens(&self) -> usize {
+        self.batch_tokens
     }
 }

@@ -19,10 +19,8 @@ use crate::engine::Predict;
 use crate::model::ProblemType;
 use crate::tokenize::{Combine, Encoded};
 
-/// Tokens of a batch: enough to fill the cores, little enough to stay in the caches. A longer text is a batch alone.
-const BATCH_TOKENS: usize = 1024;
-
-/// Computes the logits of every sequence and hands them over batch by batch, a row `[C]` a sequence.
+/// Computes the logits of every sequence and hands them over batch by batch, a row `[C]` a sequence. A sequence that is longer than a batch
+/// should be is one alone.
 ///
 /// # Errors
 /// The first one that `take` returns.
@@ -31,13 +29,13 @@ pub fn logits<E>(
     sequences: &[impl AsRef<[u32]>],
     mut take: impl FnMut(std::slice::ChunksExact<f32>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let classes = engine.config().labels.len();
+    let (classes, most) = (engine.config().labels.len(), engine.batch_tokens());
     let mut rest = sequences;
     while !rest.is_empty() {
         let mut tokens = 0;
         let fits = rest.iter().take_while(|sequence| {
             tokens += sequence.as_ref().len();
-            tokens <= BATCH_TOKENS
+            tokens <= most
         });
         let (batch, tail) = rest.split_at(fits.count().max(1));
         rest = tail;

@@ -79,25 +79,20 @@ pub fn low_rank_up<T: Real>(y: &mut [T], at: Columns, p: &[T], u: &[T]) {
     let _timer = timer(Operation::LowRank, y.len() / at.stride * u.len());
     assert_eq!(p.len() / n, y.len() / at.stride, "rows of rank {rank}");
     let tasks = y.chunks_mut(rows * at.stride).zip(p.chunks(rows * n));
-    each_with_state(
-        tasks,
-        usize::MAX,
-        |_| (),
-        Vec::new,
-        |product, (y, p), ()| {
-            vectorize(
-                #[inline(always)]
-                || {
-                    let rows = p.len() / n;
-                    product.resize(rows * at.width, T::ZERO);
-                    matmul(product, (p, [n, 1]), (u, at.width), [rows, at.width, rank]);
-                    for (y, product) in y.chunks_exact_mut(at.stride).zip(product.chunks_exact(at.width)) {
-                        y[at.first..].iter_mut().zip(product).for_each(|(y, product)| *y += *product);
-                    }
-                },
-            );
-        },
-    );
+    let add = |product: &mut Vec<T>, (y, p): (&mut [T], &[T]), ()| {
+        vectorize(
+            #[inline(always)]
+            || {
+                let rows = p.len() / n;
+                product.resize(rows * at.width, T::ZERO);
+                matmul(product, (p, [n, 1]), (u, at.width), [rows, at.width, rank]);
+                for (y, product) in y.chunks_exact_mut(at.stride).zip(product.chunks_exact(at.width)) {
+                    y[at.first..].iter_mut().zip(product).for_each(|(y, product)| *y += *product);
+                }
+            },
+        );
+    };
+    each_with_state(tasks, usize::MAX, |_| (), Vec::new, add);
 }
 
 /// `g [R, W] = pᵀ · x`, for `p [M, R]` and some columns `[M, W]` of `x`; with `accumulate`, `g +=`.

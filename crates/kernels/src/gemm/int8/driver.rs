@@ -100,6 +100,7 @@ impl Product<'_> {
             let count = height.min(rows.end - first);
             let next = &next[tile * next.len() / tiles..(tile + 1) * next.len() / tiles];
             let (left, stride) = (self.rows.row(first), self.rows.stride());
+            self.out.ask_for([first, panel * Panel::COLUMNS], [count, Panel::COLUMNS]);
             // SAFETY: the kernel is available by the assertion in `multiply_with`, and these rows have been rounded.
             unsafe { self.kernel.run(&Tile { left, stride, rows: count, right, next }, &mut sums) };
             // SAFETY: passed on.

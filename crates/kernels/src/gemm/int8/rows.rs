@@ -6,7 +6,6 @@ use super::{PER_WORD, depth};
 use crate::isa::vectorize;
 use crate::parallel::rows_per_task;
 use crate::pool::each;
-use crate::real::lane_sum;
 
 /// Adding it rounds to the nearest integer, ties to even, and leaves that in the low bits.
 const ROUND: f32 = 12_582_912.0;
@@ -100,27 +99,22 @@ fn round_row(words: &mut [u32], x: &[f32]) -> Scale {
     Scale { scale: range / MOST + not_finite, zero: zero as i32 }
 }
 
-/// The least and the largest number of a row and 0; NaN where one is not finite.
+/// The least and the largest number of a row and 0; NaN or infinite where one is not finite. Compared are integers, in any order, so that the
+/// compiler has several comparisons in work at once.
 #[inline(always)]
 fn ends(x: &[f32]) -> [f32; 2] {
-    #[allow(clippy::eq_op)] // 0, or NaN where x is not finite
-    let nothing = lane_sum(x, x, |x, _| x - x);
-    let low = fold(x, |low, x| if x < low { x } else { low });
-    let high = fold(x, |high, x| if x > high { x } else { high });
-    [low + nothing, high + nothing]
+    let (mut low, mut high) = (0, 0);
+    for x in x {
+        let place = place(x.to_bits().cast_signed());
+        (low, high) = (low.min(place), high.max(place));
+    }
+    [low, high].map(|end| f32::from_bits(place(end).cast_unsigned()))
 }
 
-/// A row folded into 0, in lanes, so that it vectorizes.
+/// The place of a number, given by its bits, in the order of all, of which those are the first and the last that are not finite; and back.
 #[inline(always)]
-fn fold(x: &[f32], step: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for x in whole {
-        for l in 0..LANES {
-            lanes[l] = step(lanes[l], x[l]);
-        }
-    }
-    lanes.into_iter().chain(rest.iter().copied()).fold(0.0, step)
+fn place(bits: i32) -> i32 {
+    bits ^ (bits >> 31 & i32::MAX)
 }
 
 #[cfg(test)]
@@ -152,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_stays_so() {
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, 17, 66] {
                 let mut x = vec![1.0; 67];
                 x[at] = bad;

@@ -1,11 +1,12 @@
 //! The contract between training or prediction and what computes: a [`Batch`] in, logits out; the parts of a training
 //! step in, loss and gradient norm out. Coarse on purpose: another engine plugs in without a dispatch for each operation.
 
-use distune_kernels::{LossOptions, Optimizer, OptimizerStep, gradient_norm, inside_pool, loss, optimizer_step};
+use distune_kernels::{LossOptions, Optimizer, OptimizerStep, gradient_norm, loss, optimizer_step};
 use std::io::{Read, Write};
 
 pub use distune_kernels::{
-    Isa, LargePages, OperationProfile, Precision, Targets, int8_instructions, isa, peak, start_profile, stop_profile,
+    Isa, LargePages, OperationProfile, Precision, Targets, inside_pool, int8_instructions, isa, peak, start_profile,
+    stop_profile,
 };
 
 pub use crate::inference::{Inference, InferencePrecision};

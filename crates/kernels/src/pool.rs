@@ -5,7 +5,7 @@
 //! pass is over, and at rayon's queues now and then. A call waits for none but those who have come, and they have nothing to wait for.
 
 use std::any::Any;
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::mem::transmute;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -87,7 +87,8 @@ pub(crate) fn each_with_state<T: Send, U, S>(
 #[repr(align(128))]
 struct Queue<T>(Mutex<VecDeque<T>>);
 
-/// Runs a pass on a thread of the current pool, and keeps the others awake until it ends.
+/// Runs a pass on a thread of the current pool, and keeps the others awake until it ends. When it begins, the thread may do jobs that wait for
+/// it in the pool: do not call it with a lock that those want.
 pub fn inside_pool<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| {
         let _lasting = PASS.with_borrow(Option::is_none).then(Lasting::new);
@@ -98,6 +99,8 @@ pub fn inside_pool<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
 thread_local! {
     /// The board of the pass that this thread runs.
     static PASS: RefCell<Option<Arc<Board>>> = const { RefCell::new(None) };
+    /// Whether it attends one.
+    static ATTENDS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A pass that this thread runs.
@@ -172,6 +175,10 @@ impl Board {
                 while self.0.left.count.load(Ordering::Acquire) < others {
                     idle.wait(false);
                 }
+                if std::thread::panicking() {
+                    // one panic is enough
+                    self.0.panic();
+                }
             }
         }
         if self.state.load(Ordering::Relaxed) != 0 {
@@ -187,10 +194,14 @@ impl Board {
         let closing = Closing(self);
         work(0);
         drop(closing);
-        let panic = self.left.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(panic) = panic {
+        if let Some(panic) = self.panic() {
             resume_unwind(panic);
         }
+    }
+
+    /// Takes out what one who came panicked with.
+    fn panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.left.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Comes to an operation, if one is open, and does its work; whether it did.
@@ -210,13 +221,18 @@ impl Board {
         true
     }
 
-    /// Comes to all operations until the pass is over, unless this thread runs a pass itself.
+    /// Comes to all operations until the pass is over, unless this thread runs a pass itself, or attends one already: what it finds in rayon's
+    /// queues meanwhile it does on top of that, and so on without end.
     fn attend(&self) {
+        if ATTENDS.replace(true) {
+            return;
+        }
         let (mut idle, mut glances) = (Idle::default(), 0);
         while !self.over.load(Ordering::Relaxed) && idle.time() < PATIENCE && PASS.with_borrow(Option::is_none) {
             glances += 1;
             idle.wait(self.come() || glances % GLANCES == 0 && rayon::yield_now() == Some(Yield::Executed));
         }
+        ATTENDS.set(false);
     }
 }
 
@@ -336,6 +352,20 @@ mod tests {
         (0..20).for_each(|_| std::hint::spin_loop());
     }
 
+    /// One that is told of another pass meanwhile does not wait for its end on top of that.
+    #[test]
+    fn a_thread_attends_one_pass() {
+        let waits = |attends| {
+            ATTENDS.set(attends);
+            let since = Instant::now();
+            Board::new().attend();
+            ATTENDS.set(false);
+            since.elapsed() >= PATIENCE
+        };
+        assert!(waits(false));
+        assert!((0..20).any(|_| !waits(true)));
+    }
+
     #[test]
     fn a_panic_of_a_task_comes_out_and_the_pool_goes_on() {
         let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(3).build() else { unreachable!() };
@@ -345,6 +375,20 @@ mod tests {
             assert!(std::panic::catch_unwind(pass).is_err());
             assert!(pool.install(|| PASS.with_borrow(Option::is_none)));
         }
+        // two panics at once, and the next operation of that pass
+        let pass = || {
+            inside_pool(|| {
+                let bad = || {
+                    each(0..3, |_| {
+                        std::thread::sleep(Duration::from_millis(1));
+                        panic!("as the test wants it");
+                    });
+                };
+                assert!(std::panic::catch_unwind(AssertUnwindSafe(bad)).is_err());
+                each(0..100, |_| spin());
+            });
+        };
+        (0..20).for_each(|_| pool.install(pass));
         pool.install(passes);
     }
 }

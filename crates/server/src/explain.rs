@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use distune::Error;
 use distune::attribution::{Attribution, Explainer, Options};
 use distune::tokenize::Traced;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
 use crate::error::{ApiError, ErrorType};
 use crate::model::{Version, locked};
@@ -25,17 +25,27 @@ pub(crate) struct Explanations {
     thread: Mutex<Option<Sender<Job>>>,
     /// One, of the text that the thread has. The others wait where they were read, so that nothing is kept of clients who leave.
     turn: Arc<Semaphore>,
+    /// One for each explanation that may be worked on or wait.
+    places: Semaphore,
 }
 
 /// The other end of it.
 pub(crate) struct Explaining(Receiver<Job>);
 
-pub(crate) fn explanations() -> (Explanations, Explaining) {
+/// Of so many at once, at most.
+pub(crate) fn explanations(most: usize) -> (Explanations, Explaining) {
     let (to, from) = channel();
-    (Explanations { thread: Mutex::new(Some(to)), turn: Arc::new(Semaphore::new(1)) }, Explaining(from))
+    let (turn, places) = (Arc::new(Semaphore::new(1)), Semaphore::new(most));
+    (Explanations { thread: Mutex::new(Some(to)), turn, places }, Explaining(from))
 }
 
 impl Explanations {
+    /// Lets an explanation in, until the permit is dropped, if there are not too many: all that the server lets in would leave no request for
+    /// predictions.
+    pub(crate) fn place(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        self.places.try_acquire().map_err(|_| ApiError::overloaded())
+    }
+
     /// What the logit of a class, or of the most probable one, rests on.
     pub(crate) async fn explain(
         &self,
@@ -77,5 +87,20 @@ impl Explaining {
                 Err(_) => tracing::error!("an explanation failed"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn so_many_wait_and_no_more() {
+        let (explanations, _explaining) = explanations(2);
+        let (one, _another) = (explanations.place().unwrap(), explanations.place().unwrap());
+        assert_eq!(explanations.place().unwrap_err().kind, ErrorType::Overloaded);
+        drop(one);
+        assert!(explanations.place().is_ok());
     }
 }

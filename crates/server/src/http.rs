@@ -16,7 +16,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -27,7 +27,8 @@ use crate::state::State;
 
 /// How long open connections may still bring requests when the server is asked to end. What they get says that it is the last one.
 const LINGER: Duration = Duration::from_millis(300);
-/// How long connections that the system has accepted already may take to come.
+/// How long connections that the system has accepted already may take to come, one after the other; [`LINGER`] in all, as those that
+/// clients open anew come as well.
 const ACCEPTED_BEFORE: Duration = Duration::from_millis(10);
 /// Bytes of a request's head at most, and of what a connection reads or writes at once.
 const BUFFER: usize = 64 * 1024;
@@ -91,7 +92,10 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
     }
     state.drain();
     tracing::info!("asked to stop: answering what has come");
-    while let Ok(Ok((stream, _))) = timeout(ACCEPTED_BEFORE, listener.accept()).await {
+    let last = Instant::now() + LINGER;
+    while Instant::now() < last
+        && let Ok(Ok((stream, _))) = timeout(ACCEPTED_BEFORE, listener.accept()).await
+    {
         connections.open(stream, graceful.watcher(), None);
     }
     drop(listener);

@@ -181,7 +181,7 @@ async fn compute(
     let (rows, mut computed): (Vec<Row>, Vec<_>) = sequences
         .map(|ids| {
             let (answer, computed) = oneshot::channel();
-            (Row { version: version.clone(), ids, queued, answer }, computed)
+            (Row { version: version.clone(), ids, answer }, computed)
         })
         .unzip();
     state.queue.add(rows.into_iter());
@@ -189,10 +189,14 @@ async fn compute(
     let mut computed = computed.drain(..);
     for windows in windows {
         let mut of_text = Vec::with_capacity(windows * classes);
-        let (mut queue, mut inference) = (Duration::MAX, Duration::ZERO);
+        let (mut queue, mut inference, mut batch) = (Duration::MAX, Duration::ZERO, None);
         for row in computed.by_ref().take(windows) {
             let row = row.await.map_err(|_| ApiError::no_answer())?;
-            (queue, inference) = (queue.min(row.queue), inference + row.inference);
+            queue = queue.min(row.begun.duration_since(queued));
+            // windows of one batch are computed at once
+            if batch.replace(row.begun) != Some(row.begun) {
+                inference += row.inference;
+            }
             let finite = row.logits.filter(|logits| logits.iter().all(|logit| logit.is_finite()));
             of_text.extend(finite.ok_or_else(|| ApiError::new(ErrorType::Backend, "the model failed on this input"))?);
         }

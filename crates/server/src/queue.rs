@@ -7,11 +7,16 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use distune::data::Batch;
+use distune::engine::inside_pool;
 use tokio::sync::oneshot;
 
 use crate::metrics::Metrics;
 use crate::model::{Version, locked};
 
+/// How long the threads that compute stay awake for the next batch: a client that asks again as soon as it has its answer takes less.
+const SOON: Duration = Duration::from_millis(1);
+/// Time after which they are called again.
+const CALLED_AGAIN: Duration = Duration::from_millis(50);
 /// Rows that may wait without a look at who has left.
 const FEW: usize = 256;
 
@@ -19,7 +24,6 @@ const FEW: usize = 256;
 pub(crate) struct Row {
     pub(crate) version: Arc<Version>,
     pub(crate) ids: Vec<u32>,
-    pub(crate) queued: Instant,
     pub(crate) answer: oneshot::Sender<Computed>,
 }
 
@@ -27,7 +31,9 @@ pub(crate) struct Row {
 pub(crate) struct Computed {
     /// One for each class; nothing if the engine failed.
     pub(crate) logits: Option<Vec<f32>>,
-    pub(crate) queue: Duration,
+    /// When the engine began with its batch, which tells one batch from another.
+    pub(crate) begun: Instant,
+    /// How long the batch took.
     pub(crate) inference: Duration,
 }
 
@@ -78,36 +84,58 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Computes what comes, until the queue is closed and empty.
+    /// Computes what comes, until the queue is closed and empty. The threads of the current pool stay awake while one batch follows soon
+    /// upon the other, and are called again at times: one that had nothing to do for too long has gone.
     pub(crate) fn work(&self, max_tokens: usize) {
-        while let Some(rows) = self.take(max_tokens) {
-            self.compute(rows);
+        while let Some(rows) = self.take(max_tokens, Duration::MAX) {
+            inside_pool(|| {
+                let called = Instant::now();
+                self.compute(rows);
+                while called.elapsed() < CALLED_AGAIN
+                    && let Some(rows) = self.take(max_tokens, SOON)
+                {
+                    self.compute(rows);
+                }
+            });
         }
     }
 
-    /// The rows of the next batch, all of one version; nothing at the end.
-    fn take(&self, max_tokens: usize) -> Option<Vec<Row>> {
+    /// The rows of the next batch, all of one version; nothing at the end, or when none have come in that time.
+    fn take(&self, max_tokens: usize, patience: Duration) -> Option<Vec<Row>> {
         let mut waiting = locked(&self.waiting);
+        let late = Instant::now().checked_add(patience);
         loop {
-            let batch = next_batch(&mut waiting.rows, max_tokens);
-            if !batch.is_empty() {
+            if !waiting.rows.is_empty() {
+                let batch = next_batch(&mut waiting.rows, max_tokens);
                 self.metrics.queue_size(waiting.rows.len());
-                return Some(batch);
+                if !batch.is_empty() {
+                    return Some(batch);
+                }
             }
             if waiting.closed {
                 return None;
             }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            let Some(late) = late else {
+                waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if Instant::now() >= late {
+                return None;
+            }
+            // awake, so that rows need not wait until this thread is
+            drop(waiting);
+            std::thread::yield_now();
+            waiting = locked(&self.waiting);
         }
     }
 
     fn compute(&self, rows: Vec<Row>) {
-        let start = Instant::now();
+        let begun = Instant::now();
         let batch = Batch::new(rows.iter().map(|row| &row.ids[..]));
         self.metrics.batch(batch.sequences(), batch.tokens());
         let version = rows[0].version.clone();
         let logits = catch_unwind(AssertUnwindSafe(|| version.engine().logits(&batch).to_vec()));
-        let inference = start.elapsed();
+        let inference = begun.elapsed();
         self.healthy.store(logits.is_ok(), Ordering::Relaxed);
         if logits.is_err() {
             tracing::error!(rows = rows.len(), "the engine failed on a batch");
@@ -116,9 +144,8 @@ impl Queue {
         for (i, row) in rows.into_iter().enumerate() {
             let logits =
                 logits.as_ref().ok().and_then(|all| all.get(i * classes..(i + 1) * classes)).map(<[f32]>::to_vec);
-            let queue = start.duration_since(row.queued);
             // who has left does not hear it
-            let _ = row.answer.send(Computed { logits, queue, inference });
+            let _ = row.answer.send(Computed { logits, begun, inference });
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::{http, routes, watch as directories};
 
 /// Tokens that the engine computes at once; more would leave its caches, and the first ones would wait for the last ones.
 const ENGINE_TOKENS: usize = 1024;
+/// Of so many requests one may be for an explanation.
+const EXPLANATIONS: usize = 4;
 /// Time between two sums of what was measured.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -62,7 +64,7 @@ pub fn serve(options: Options, sources: Vec<Source>, stop: &Stop, listening: imp
     let models = Arc::new(Models::load(sources)?);
     let metrics = Arc::new(Metrics::new()?);
     let queue = Arc::new(Queue::new(metrics.clone()));
-    let (to_explain, explaining) = explanations();
+    let (to_explain, explaining) = explanations(options.limits.max_concurrent_requests.div_ceil(EXPLANATIONS));
     let [engine_pool, explaining_pool] =
         [("engine", options.threads), ("explain", options.threads.div_ceil(2))].map(pool);
     let (engine_pool, explaining_pool) = (engine_pool?, explaining_pool?);

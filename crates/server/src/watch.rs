@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::{Models, Served};
 
@@ -25,13 +25,18 @@ struct Watched<'a> {
     loaded: Option<Look>,
     /// As it was at the last look.
     seen: Option<Look>,
+    /// When what could not be loaded is tried again.
+    again: Option<Instant>,
 }
+
+/// How long what could not be loaded is left alone: for want of memory or open files it may be right all the same.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
 
 /// Looks again and again, until the other end of `stop` is dropped.
 pub(crate) fn watch(models: &Models, every: Duration, stop: &Receiver<()>) {
     let watched = models.all().iter().filter_map(|served| {
         let directory = served.directory.as_deref()?;
-        Some(Watched { served, directory, loaded: served.first.clone(), seen: served.first.clone() })
+        Some(Watched { served, directory, loaded: served.first.clone(), seen: served.first.clone(), again: None })
     });
     let mut watched: Vec<Watched> = watched.collect();
     while stop.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
@@ -45,9 +50,13 @@ impl Watched<'_> {
         let now = look(self.directory);
         let complete = now.is_some() && now == self.seen;
         self.seen = now;
+        if self.again.is_some_and(|again| again <= Instant::now()) {
+            self.loaded = None;
+        }
         if !complete || self.seen == self.loaded {
             return;
         }
+        self.again = Some(Instant::now() + LEFT_ALONE);
         self.loaded.clone_from(&self.seen);
         let model = &self.served.name;
         let reload = || self.served.reload(|| look(self.directory) == self.seen);
@@ -56,9 +65,12 @@ impl Watched<'_> {
             return tracing::error!(model, "the new version cannot be read; the old one stays");
         };
         match reloaded {
-            Ok(true) => tracing::info!(model, "a new version is served"),
+            Ok(true) => {
+                self.again = None;
+                tracing::info!(model, "a new version is served");
+            }
             Ok(false) => {
-                self.loaded = None;
+                (self.loaded, self.again) = (None, None);
                 tracing::info!(model, "the new version changed while it was read; it will be read again");
             }
             Err(error) => tracing::error!(model, %error, "the new version cannot be used; the old one stays"),
@@ -71,7 +83,8 @@ pub(crate) fn look(directory: &Path) -> Option<Look> {
     let entries = std::fs::read_dir(directory).ok()?;
     let files = entries.map(|entry| {
         let entry = entry?;
-        let metadata = std::fs::metadata(entry.path())?;
+        // a link that leads nowhere is a file, too
+        let metadata = std::fs::metadata(entry.path()).or_else(|_| entry.metadata())?;
         Ok((entry.file_name(), metadata.len(), metadata.modified().ok(), identity(&metadata)))
     });
     let mut files = files.collect::<std::io::Result<Look>>().ok()?;

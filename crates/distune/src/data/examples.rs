@@ -176,11 +176,14 @@ pub fn check_text(text: &Encoded, config: &Config) -> Result<(), String> {
     text.windows().try_for_each(|ids| check_ids(ids, config))
 }
 
-/// Checks that the model has an embedding for each token; otherwise says which it lacks.
+/// Checks that there is a token, which the model reads first, and that it has an embedding for each; otherwise says what is lacking.
 ///
 /// # Errors
 /// The sentence that describes the problem.
 pub fn check_ids(ids: &[u32], config: &Config) -> Result<(), String> {
+    if ids.is_empty() {
+        return Err("the tokenizer gives this text no token, and has no special ones to put around it".into());
+    }
     match ids.iter().find(|&&id| id as usize >= config.vocab_size) {
         Some(id) => Err(format!(
             "the tokenizer gives token id {id}, but the model's vocabulary (vocab_size in config.json) has {} ids",

@@ -93,7 +93,7 @@ pub(crate) async fn explain(
     Chosen(served): Chosen,
     Payload(request, _held): Payload<ExplainRequest>,
 ) -> Result<Response, ApiError> {
-    let _permit = state.permit()?;
+    let (_place, _permit) = (state.explanations.place()?, state.permit()?);
     let PredictInput::Single(text) = request.inputs else {
         return Err(ApiError::validation("`inputs` must be a text or a pair of texts, not a batch"));
     };

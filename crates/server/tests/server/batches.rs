@@ -1,3 +1,4 @@
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -90,6 +91,20 @@ fn many_clients_who_leave() {
     }
 }
 
+/// When only clients who left were waiting, nobody waits.
+#[test]
+fn rows_of_clients_who_left_are_not_counted() {
+    let (server, mut first) = busy(|_| {});
+    let mut client = server.client();
+    client.send_text("a good film");
+    queued(&server, 1.0);
+    drop(client);
+    std::thread::sleep(Duration::from_millis(100));
+    server.gate.open();
+    assert_eq!(first.reply().unwrap().status, 200);
+    queued(&server, 0.0);
+}
+
 /// The client whose row is being computed leaves too.
 #[test]
 fn clients_who_leave_in_the_middle() {
@@ -157,4 +172,27 @@ fn the_end() {
     server.end();
     assert!(start.elapsed() < Duration::from_secs(10));
     assert!(std::net::TcpStream::connect(server.address).is_err());
+}
+
+/// Clients whose connections are closed, and who come again at once, do not hold it up.
+#[test]
+fn the_end_while_clients_come_again() {
+    let mut server = Server::new();
+    let (address, start) = (server.address, Instant::now());
+    let coming = move || start.elapsed() < Duration::from_secs(8);
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(move || {
+                while coming() {
+                    let Ok(mut stream) = std::net::TcpStream::connect(address) else { continue };
+                    let sent = stream.write_all(b"GET /ping HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+                    let _ = sent.and_then(|()| stream.read_to_end(&mut Vec::new()));
+                }
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(100));
+    server.end();
+    assert!(coming(), "it ended when they stopped coming");
+    clients.into_iter().for_each(|client| client.join().unwrap());
 }

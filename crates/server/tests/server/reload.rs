@@ -72,6 +72,18 @@ fn answers_change_once(route: &str) {
     });
 }
 
+/// As editors leave them where a file is open.
+#[test]
+#[cfg(unix)]
+fn a_link_that_leads_nowhere_hides_no_version() {
+    let server = Server::new();
+    let old = server.predict(json!("a good film")).ok();
+    write_model(&server.path("new"), 3, json!({}));
+    std::os::unix::fs::symlink("nowhere", server.path("new").join(".#config.json")).unwrap();
+    replace(&server, "first", "new");
+    until("the new version", || server.predict(json!("a good film")).ok() != old);
+}
+
 #[test]
 fn a_broken_version_leaves_the_old_one() {
     let server = Server::new();

@@ -178,6 +178,14 @@ pub fn check_text(text: &Encoded, config: &Config) -> Result<(), String> {
 
 /// Checks that there is a token, which the model reads first, and that it has an embedding for each; otherwise says what is lacking.
 ///
+/// ```
+/// let files = distune::sources::model("bundled", &mut ())?;
+/// let config = distune::model::Config::from_json("config.json".as_ref(), &files.config)?;
+/// let checked = |ids: &[u32]| distune::data::check_ids(ids, &config).is_ok();
+/// assert!(checked(&[101, 102]) && !checked(&[101, 30_522]) && !checked(&[]));
+/// # Ok::<(), distune::Error>(())
+/// ```
+///
 /// # Errors
 /// The sentence that describes the problem.
 pub fn check_ids(ids: &[u32], config: &Config) -> Result<(), String> {

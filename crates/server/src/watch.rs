@@ -29,8 +29,8 @@ struct Watched<'a> {
     again: Option<Instant>,
 }
 
-/// How long what could not be loaded is left alone: for want of memory or open files it may be right all the same.
-const LEFT_ALONE: Duration = Duration::from_secs(60);
+/// For so many looks, what could not be loaded is left alone: for want of memory or open files it may be right all the same.
+const LEFT_ALONE: u32 = 60;
 
 /// Looks again and again, until the other end of `stop` is dropped.
 pub(crate) fn watch(models: &Models, every: Duration, stop: &Receiver<()>) {
@@ -40,13 +40,14 @@ pub(crate) fn watch(models: &Models, every: Duration, stop: &Receiver<()>) {
     });
     let mut watched: Vec<Watched> = watched.collect();
     while stop.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-        watched.iter_mut().for_each(Watched::look_again);
+        watched.iter_mut().for_each(|watched| watched.look_again(LEFT_ALONE * every));
     }
 }
 
 impl Watched<'_> {
-    /// Loads the model if the directory has changed, and has not changed since the last look: then it is complete.
-    fn look_again(&mut self) {
+    /// Loads the model if the directory has changed, and has not changed since the last look: then it is complete. What could not be
+    /// loaded is tried again after so long.
+    fn look_again(&mut self, left_alone: Duration) {
         let now = look(self.directory);
         let complete = now.is_some() && now == self.seen;
         self.seen = now;
@@ -56,7 +57,7 @@ impl Watched<'_> {
         if !complete || self.seen == self.loaded {
             return;
         }
-        self.again = Some(Instant::now() + LEFT_ALONE);
+        self.again = Some(Instant::now() + left_alone);
         self.loaded.clone_from(&self.seen);
         let model = &self.served.name;
         let reload = || self.served.reload(|| look(self.directory) == self.seen);

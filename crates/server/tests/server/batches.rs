@@ -32,6 +32,24 @@ fn what_waits_is_computed_together() {
     assert_eq!(*server.gate.batches.lock().unwrap(), [1, 6]);
 }
 
+/// The windows of a text are computed together: the time of their batch counts once.
+#[test]
+fn windows_take_the_time_of_their_batch() {
+    let server = Server::with(How { windows: true, ..How::default() }, |_| {});
+    server.gate.close();
+    let mut client = server.client();
+    client.send_text(&"good ".repeat(60));
+    server.gate.wait_for(1);
+    std::thread::sleep(Duration::from_millis(100));
+    server.gate.open();
+    let reply = client.reply().unwrap();
+    assert_eq!(reply.status, 200);
+    assert!(server.gate.batches.lock().unwrap()[0] > 3, "a batch of several windows");
+    let milliseconds = |name| reply.header(name).unwrap().parse::<u64>().unwrap();
+    let (inference, total) = (milliseconds("x-inference-time"), milliseconds("x-total-time"));
+    assert!((100..=total).contains(&inference), "{inference} ms of {total}");
+}
+
 #[test]
 fn batches_have_so_many_tokens_and_one_model() {
     let (server, mut first) = busy(|options| options.limits.max_batch_tokens = 12);

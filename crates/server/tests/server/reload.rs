@@ -203,6 +203,21 @@ fn a_directory_that_is_replaced_while_it_is_read() {
     });
 }
 
+/// For want of memory or open files, a version that cannot be loaded may be right all the same.
+#[test]
+fn a_version_that_could_not_be_loaded_is_tried_again() {
+    let reads = AtomicUsize::new(0);
+    let hook = move |directory: &Path| {
+        let read = directory.ends_with("first") && reads.fetch_add(1, Ordering::Relaxed) == 1;
+        assert!(!read, "as the test wants it");
+    };
+    let server = Server::with(How { read: Arc::new(hook), ..How::default() }, |_| {});
+    let old = server.predict(json!("a good film")).ok();
+    write_model(&server.path("new"), 3, json!({}));
+    replace(&server, "first", "new");
+    until("the second attempt", || server.predict(json!("a good film")).ok() != old);
+}
+
 /// Whatever a new version does to what reads it, the next one is read.
 #[test]
 fn a_version_that_panics() {

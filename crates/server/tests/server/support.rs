@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use distune::data::Batch;
 use distune::engine::{Inference, Precision, Predict};
 use distune::model::{Config, Model, ModelFiles, save};
-use distune::tokenize::Tokenizer;
+use distune::tokenize::{Combine, Tokenizer};
 use distune_server::{Loaded, Options, Source, Stop, Texts, serve};
 use serde_json::{Value, json};
 
@@ -102,13 +102,22 @@ pub(crate) struct How {
     pub(crate) temperature: Option<f64>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) panics: bool,
+    /// Whether long texts are read in windows.
+    pub(crate) windows: bool,
     /// Called when a directory has been read.
     pub(crate) read: Hook,
 }
 
 impl Default for How {
     fn default() -> Self {
-        Self { texts: Texts::Any, temperature: None, gate: Arc::default(), panics: false, read: Arc::new(|_| {}) }
+        Self {
+            texts: Texts::Any,
+            temperature: None,
+            gate: Arc::default(),
+            panics: false,
+            windows: false,
+            read: Arc::new(|_| {}),
+        }
     }
 }
 
@@ -119,7 +128,10 @@ pub(crate) fn source(name: &str, directory: &Path, how: &How) -> Source {
         let files = ModelFiles::open(&path)?;
         let model = Model::load(&files)?;
         let (file, json) = &files.tokenizer[0];
-        let tokenizer = Tokenizer::from_bytes(&path.join(file), json, MAX_LENGTH)?;
+        let mut tokenizer = Tokenizer::from_bytes(&path.join(file), json, MAX_LENGTH)?;
+        if how.windows {
+            tokenizer = tokenizer.with_windows(None, Combine::Mean)?;
+        }
         let engine =
             Gated { engine: Inference::new(&model, Precision::F32), gate: how.gate.clone(), panics: how.panics };
         (how.read)(&path);

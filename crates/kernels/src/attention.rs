@@ -7,6 +7,7 @@ use crate::isa::{MultiplyAdd, vectorize_fused};
 use crate::parallel::{Strided, prefetch};
 use crate::pool::each_with_state;
 use crate::profile::{Operation, timer};
+use crate::real::fold_lanes;
 use crate::small_matmul::{LANES, padded, small_matmul};
 use crate::{Dropout, Real};
 
@@ -228,7 +229,6 @@ fn backward_head<T: Real>(
     dq.ask_for([task.query, column], [task.queries.min(ROWS_AHEAD), width]);
     for gradient in [&mut s.dkeys, &mut s.dvalues] {
         resize(gradient, n * padded_width);
-        gradient.fill(T::ZERO);
     }
     for first in (0..task.queries).step_by(QUERY_BLOCK) {
         let rows = QUERY_BLOCK.min(task.queries - first);
@@ -263,8 +263,8 @@ fn backward_head<T: Real>(
             dkv.ask_for([task.key, column], [n.min(ROWS_AHEAD), width]);
             dkv.ask_for([task.key, d + column], [n.min(ROWS_AHEAD), width]);
         }
-        small_matmul(&mut s.dkeys, (&s.dscores, [1, columns]), q_rows, [n, padded_width, rows], true);
-        small_matmul(&mut s.dvalues, (&s.dropped, [1, columns]), dcontext_rows, [n, padded_width, rows], true);
+        small_matmul(&mut s.dkeys, (&s.dscores, [1, columns]), q_rows, [n, padded_width, rows], first > 0);
+        small_matmul(&mut s.dvalues, (&s.dropped, [1, columns]), dcontext_rows, [n, padded_width, rows], first > 0);
     }
     write_rows(dkv, task.key, column, width, &s.dkeys);
     write_rows(dkv, task.key, d + column, width, &s.dvalues);
@@ -288,29 +288,84 @@ fn probabilities<T: Real>(
     let columns = padded(n);
     resize(p, rows * columns);
     small_matmul(p, (q, [stride, 1]), (keys, columns), [rows, columns, width], false);
-    let scale = scale::<T>(width);
-    for row in p.chunks_exact_mut(columns) {
-        let first = row[0];
-        row[n..].fill(first);
-        let max = largest(row);
-        row.iter_mut().for_each(|x| *x = ((*x - max) * scale).exp(how));
-        row[n..].fill(T::ZERO);
-        let total = crate::real::lane_sum(row, row, |x, _| x);
-        let inverse = T::ONE / total;
-        row.iter_mut().for_each(|x| *x *= inverse);
+    let end = End::new(columns - n);
+    let (chunks, scale) = (p.as_chunks_mut::<LANES>().0, scale(width));
+    // rows of short sequences stay in registers where the compiler knows how long they are
+    match columns / LANES {
+        1 => softmax_rows::<T, 1>(how, chunks, scale, end),
+        2 => softmax_rows::<T, 2>(how, chunks, scale, end),
+        IN_REGISTERS => softmax_rows::<T, IN_REGISTERS>(how, chunks, scale, end),
+        n => {
+            for row in chunks.chunks_exact_mut(n) {
+                softmax(how, row, scale, end);
+            }
+        }
     }
 }
 
-/// The largest element of a row of whole lanes.
+/// Chunks of lanes of a row that registers hold.
+const IN_REGISTERS: usize = 3;
+
+/// The last lanes of a row, of which some are padding: what is added to their scores, and what their probabilities are multiplied by.
+#[derive(Clone, Copy)]
+struct End<T> {
+    score: [T; LANES],
+    probability: [T; LANES],
+}
+
+impl<T: Real> End<T> {
+    #[inline(always)]
+    fn new(padding: usize) -> Self {
+        let (mut score, mut probability) = ([T::ZERO; LANES], [T::ONE; LANES]);
+        score[LANES - padding..].fill(T::from_f64(f64::NEG_INFINITY));
+        probability[LANES - padding..].fill(T::ZERO);
+        Self { score, probability }
+    }
+}
+
+/// [`softmax`] of rows of `CHUNKS` chunks.
 #[inline(always)]
-fn largest<T: Real>(row: &[T]) -> T {
-    let mut lanes = [row[0]; LANES];
-    for chunk in row.chunks_exact(LANES) {
+fn softmax_rows<T: Real, const CHUNKS: usize>(how: MultiplyAdd, rows: &mut [[T; LANES]], scale: T, end: End<T>) {
+    for row in rows.as_chunks_mut::<CHUNKS>().0 {
+        softmax(how, row, scale, end);
+    }
+}
+
+/// `row = softmax(row * scale)`, zero in the padding.
+#[inline(always)]
+fn softmax<T: Real>(how: MultiplyAdd, row: &mut [[T; LANES]], scale: T, end: End<T>) {
+    let last = row.len() - 1;
+    for l in 0..LANES {
+        row[last][l] += end.score[l];
+    }
+    let mut largest = row[0];
+    for chunk in &row[1..] {
         for l in 0..LANES {
-            lanes[l] = chunk[l].max(lanes[l]);
+            largest[l] = chunk[l].max(largest[l]);
         }
     }
-    crate::real::fold_lanes(lanes, |a, b| a.max(b))
+    let largest = fold_lanes(largest, |a, b| a.max(b));
+    row.as_flattened_mut().iter_mut().for_each(|x| *x = ((*x - largest) * scale).exp(how));
+    for l in 0..LANES {
+        row[last][l] *= end.probability[l];
+    }
+    let mut total = [T::ZERO; LANES];
+    for chunk in &*row {
+        for l in 0..LANES {
+            total[l] += chunk[l];
+        }
+    }
+    let inverse = T::ONE / fold_lanes(total, |a, b| a + b);
+    if row.len() <= IN_REGISTERS {
+        for chunk in row {
+            for x in chunk {
+                *x *= inverse;
+            }
+        }
+    } else {
+        // of unknown length, the loop above would be compiled to scalars
+        row.as_flattened_mut().iter_mut().for_each(|x| *x *= inverse);
+    }
 }
 
 /// `dp` becomes the gradient of the unscaled scores: `p (dp - sum(p dp)) * scale`, row by row.

@@ -113,7 +113,8 @@ impl MultiplyAdd {
 
 /// Runs `f`, compiled for the level in use: the closure is inlined into a function with those target features, and
 /// its loops are vectorized there. Call it inside a task, around loops over slices, and with a closure marked
-/// `#[inline(always)]`, as everything that it calls: what is not inlined is compiled without those features.
+/// `#[inline(always)]`, as everything that it calls: what is not inlined is compiled without those features. That goes for the closures of
+/// `map` and `for_each`, too; one with intrinsics in it calls each of them as a function (`.ci/run` looks for these).
 #[inline]
 pub(crate) fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     vectorize_fused(

@@ -127,13 +127,15 @@ impl Rounding for Avx2 {
 
     #[inline(always)]
     unsafe fn transpose(square: &mut [Words; SQUARE]) {
-        let quarters: [(usize, usize); 4] = [(0, 0), (0, 8), (8, 0), (8, 8)];
-        // SAFETY: see above.
-        let [a, b, c, d] = quarters.map(|(row, column)| unsafe { transpose8(square, row, column) });
-        for ((row, column), quarter) in quarters.into_iter().zip([a, c, b, d]) {
-            for (square, quarter) in square[row..].iter_mut().zip(quarter) {
-                // SAFETY: a row has sixteen words, column is 0 or 8.
-                unsafe { _mm256_storeu_si256(square[column..].as_mut_ptr().cast(), quarter) };
+        // SAFETY: see above; each quarter is inside the square. No closures: they would be compiled without these instructions.
+        unsafe {
+            let [a, b] = [transpose8(square, 0, 0), transpose8(square, 0, 8)];
+            let [c, d] = [transpose8(square, 8, 0), transpose8(square, 8, 8)];
+            for i in 0..8 {
+                _mm256_storeu_si256(square[i].as_mut_ptr().cast(), a[i]);
+                _mm256_storeu_si256(square[i][8..].as_mut_ptr().cast(), c[i]);
+                _mm256_storeu_si256(square[8 + i].as_mut_ptr().cast(), b[i]);
+                _mm256_storeu_si256(square[8 + i][8..].as_mut_ptr().cast(), d[i]);
             }
         }
     }

@@ -203,9 +203,8 @@ fn a_directory_that_is_replaced_while_it_is_read() {
     });
 }
 
-/// For want of memory or open files, a version that cannot be loaded may be right all the same.
-#[test]
-fn a_version_that_could_not_be_loaded_is_tried_again() {
+/// A server that panics when it reads its directory for the second time, and what it says before.
+fn that_panics_once() -> (Server, Value) {
     let reads = AtomicUsize::new(0);
     let hook = move |directory: &Path| {
         let read = directory.ends_with("first") && reads.fetch_add(1, Ordering::Relaxed) == 1;
@@ -213,6 +212,13 @@ fn a_version_that_could_not_be_loaded_is_tried_again() {
     };
     let server = Server::with(How { read: Arc::new(hook), ..How::default() }, |_| {});
     let old = server.predict(json!("a good film")).ok();
+    (server, old)
+}
+
+/// For want of memory or open files, a version that cannot be loaded may be right all the same.
+#[test]
+fn a_version_that_could_not_be_loaded_is_tried_again() {
+    let (server, old) = that_panics_once();
     write_model(&server.path("new"), 3, json!({}));
     replace(&server, "first", "new");
     until("the second attempt", || server.predict(json!("a good film")).ok() != old);
@@ -221,13 +227,7 @@ fn a_version_that_could_not_be_loaded_is_tried_again() {
 /// Whatever a new version does to what reads it, the next one is read.
 #[test]
 fn a_version_that_panics() {
-    let reads = AtomicUsize::new(0);
-    let hook = move |directory: &Path| {
-        let read = directory.ends_with("first") && reads.fetch_add(1, Ordering::Relaxed) == 1;
-        assert!(!read, "as the test wants it");
-    };
-    let server = Server::with(How { read: Arc::new(hook), ..How::default() }, |_| {});
-    let old = server.predict(json!("a good film")).ok();
+    let (server, old) = that_panics_once();
     for seed in [3, 4] {
         write_model(&server.path("new"), seed, json!({}));
         replace(&server, "first", "new");

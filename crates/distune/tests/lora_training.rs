@@ -82,7 +82,10 @@ fn new_adapters() {
     assert!(adapters(43) != adapters(42));
     let batch = Batch::new([&[101, 2023, 2003, 102][..], &[101, 102]]);
     let logits = |model| Cpu::new(model, Precision::F32).logits(&batch).to_vec();
-    assert_eq!(logits(model), logits(base));
+    // with adapters the last block forms keys and values, without them it does not: the same sums in another order
+    for (adapted, alone) in logits(model).into_iter().zip(logits(base)) {
+        assert!((adapted - alone).abs() < 1e-6, "{adapted}, not {alone}");
+    }
 }
 
 /// The table and the estimate count adapters and head alone; so do the weights that are kept.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use distune::data::Batch;
 use distune::engine::{Cpu, Engine, Precision, Targets};
 use distune::model::thawed::Thawed;
-use distune::model::weights::{Group, Parameters, Table};
+use distune::model::weights::{Group, Parameters, Table, Tensor};
 use distune::model::{Model, ModelFiles};
 use distune::train::{
     CacheLimits, CacheReport, Recipe, Scheduler, Storage, TrainingMemory, Unfreeze, frozen_hash, parts, stages, train,
@@ -48,7 +48,7 @@ fn resolved(text: &str, table: &Arc<Table>) -> Thawed {
 }
 
 /// The names of the tensors of which that is true.
-fn names(table: &Table, of: impl Fn(&distune::model::weights::Tensor) -> bool) -> Vec<&str> {
+fn names(table: &Table, of: impl Fn(&Tensor) -> bool) -> Vec<&str> {
     table.tensors().iter().filter(|tensor| of(tensor)).map(|tensor| tensor.name.as_str()).collect()
 }
 
@@ -165,6 +165,12 @@ fn what_cannot_be_meant_is_named() {
     }
 }
 
+/// The biases of keys add the same to all scores of a query, which a softmax does not see. In the last block, where no keys are formed,
+/// their gradient is zero; in others it is what rounding leaves.
+fn has_no_effect(tensor: &Tensor, table: &Table) -> bool {
+    tensor.group == Group::Block(table.n_layers() - 1) && tensor.name.ends_with(".k_lin.bias")
+}
+
 /// In every mode: frozen tensors stay as they are, to the bit, and every tensor that trains changes.
 #[test]
 fn frozen_tensors_stay_and_others_change() {
@@ -184,7 +190,7 @@ fn frozen_tensors_stay_and_others_change() {
             let weights = engine.into_model().weights;
             assert_eq!(frozen_hash(&weights, &thawed), hash, "{mode}");
             let same = names(&table, |t| weights.tensor(t) == before.tensor(t));
-            assert_eq!(same, names(&table, |t| !thawed.trains(t)), "{mode}");
+            assert_eq!(same, names(&table, |t| !thawed.trains(t) || has_no_effect(t, &table)), "{mode}");
         }
     }
 }
@@ -250,7 +256,8 @@ fn gradual_unfreezing_thaws_a_part_an_epoch() {
         let (before, after, cache) = trained(&recipe(epochs), u64::MAX);
         let table = before.table();
         let changed = names(table, |t| after.tensor(t) != before.tensor(t));
-        assert_eq!(changed, names(table, |t| parts[..epochs].contains(&t.group)), "{epochs} epochs");
+        let begun = |t: &Tensor| parts[..epochs].contains(&t.group) && !has_no_effect(t, table);
+        assert_eq!(changed, names(table, begun), "{epochs} epochs");
         let cache = cache.unwrap();
         assert_eq!((cache.rows_computed, cache.rows_reused), (16, 16 * (epochs - 1)));
         // blocks 0 to 2 put out every token
@@ -275,7 +282,8 @@ fn cache_below_the_lowest_tensor_that_trains() {
         assert_eq!(cache.as_ref().map(|cache| (cache.rows_computed, cache.rows_reused)), Some((16, 16)), "{mode}");
         let (table, thawed) = (before.table(), recipe.thawed(before.table()).unwrap());
         assert_eq!(thawed.frozen_blocks(), blocks);
-        assert_eq!(names(table, |t| after.tensor(t) != before.tensor(t)), names(table, |t| thawed.trains(t)), "{mode}");
+        let moved = names(table, |t| thawed.trains(t) && !has_no_effect(t, table));
+        assert_eq!(names(table, |t| after.tensor(t) != before.tensor(t)), moved, "{mode}");
         let (_, without, _) = trained(&recipe, 0);
         assert!(table.tensors().iter().all(|t| after.tensor(t) == without.tensor(t)), "{mode}");
     }

@@ -271,7 +271,7 @@ fn backward_head<T: Real>(
 }
 
 /// 1 / sqrt(D / H)
-fn scale<T: Real>(width: usize) -> T {
+pub(crate) fn scale<T: Real>(width: usize) -> T {
     T::from_f64(1.0 / (width as f64).sqrt())
 }
 
@@ -288,8 +288,15 @@ fn probabilities<T: Real>(
     let columns = padded(n);
     resize(p, rows * columns);
     small_matmul(p, (q, [stride, 1]), (keys, columns), [rows, columns, width], false);
+    softmax_of(how, p, n, scale(width));
+}
+
+/// `p = softmax(p * scale)` of rows of `n` elements, zero in the padding that follows each.
+#[inline(always)]
+pub(crate) fn softmax_of<T: Real>(how: MultiplyAdd, p: &mut [T], n: usize, scale: T) {
+    let columns = padded(n);
     let end = End::new(columns - n);
-    let (chunks, scale) = (p.as_chunks_mut::<LANES>().0, scale(width));
+    let chunks = p.as_chunks_mut::<LANES>().0;
     // rows of short sequences stay in registers where the compiler knows how long they are
     match columns / LANES {
         1 => softmax_rows::<T, 1>(how, chunks, scale, end),
@@ -370,7 +377,7 @@ fn softmax<T: Real>(how: MultiplyAdd, row: &mut [[T; LANES]], scale: T, end: End
 
 /// `dp` becomes the gradient of the unscaled scores: `p (dp - sum(p dp)) * scale`, row by row.
 #[inline(always)]
-fn softmax_backward<T: Real>(dp: &mut [T], p: &[T], columns: usize, scale: T) {
+pub(crate) fn softmax_backward<T: Real>(dp: &mut [T], p: &[T], columns: usize, scale: T) {
     for (dp, p) in dp.chunks_exact_mut(columns).zip(p.chunks_exact(columns)) {
         let dot = crate::real::lane_sum(dp, p, |dp, p| dp * p);
         dp.iter_mut().zip(p).for_each(|(dp, p)| *dp = *p * (*dp - dot) * scale);
@@ -379,14 +386,14 @@ fn softmax_backward<T: Real>(dp: &mut [T], p: &[T], columns: usize, scale: T) {
 
 /// Makes room; what was there stays, and is overwritten by the caller.
 #[inline(always)]
-fn resize<T: Real>(x: &mut Vec<T>, len: usize) {
+pub(crate) fn resize<T: Real>(x: &mut Vec<T>, len: usize) {
     x.resize(len, T::ZERO);
 }
 
 /// Rows of whole lanes and their stride: `x` itself, whose rows are `stride` apart, or where the width is no multiple of the
 /// lanes a copy in `out [rows, padded(width)]` with zeros in the padding.
 #[inline(always)]
-fn whole_lanes<'a, T: Real>(
+pub(crate) fn whole_lanes<'a, T: Real>(
     out: &'a mut Vec<T>,
     x: &'a [T],
     stride: usize,
@@ -405,14 +412,14 @@ fn whole_lanes<'a, T: Real>(
 
 /// `out [width, padded(rows)] = xᵀ`; zero in the padding.
 #[inline(always)]
-fn copy_transposed<T: Real>(out: &mut Vec<T>, x: &[T], stride: usize, shape: [usize; 2]) {
+pub(crate) fn copy_transposed<T: Real>(out: &mut Vec<T>, x: &[T], stride: usize, shape: [usize; 2]) {
     resize(out, shape[1] * padded(shape[0]));
     T::transpose(out, x, stride, shape);
 }
 
 /// Writes padded `rows` of `width` used columns at (row, column) of `out`.
 #[inline(always)]
-fn write_rows<T: Real>(out: &Strided<T>, row: usize, column: usize, width: usize, rows: &[T]) {
+pub(crate) fn write_rows<T: Real>(out: &Strided<T>, row: usize, column: usize, width: usize, rows: &[T]) {
     for (r, values) in rows.chunks_exact(padded(width)).enumerate() {
         // SAFETY: each task has a sequence and a head of its own, hence rows and columns of its own.
         unsafe { out.write(row + r, column, &values[..width]) };

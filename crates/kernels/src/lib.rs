@@ -11,6 +11,7 @@
 mod attention;
 mod dropout;
 mod embeddings;
+mod first_tokens;
 mod gelu;
 mod gemm;
 mod isa;
@@ -30,6 +31,9 @@ mod small_matmul;
 pub use attention::{Heads, attention, attention_backward};
 pub use dropout::{Dropout, Site};
 pub use embeddings::{Words, embed, embed_backward};
+pub use first_tokens::{
+    FirstTokens, FirstTokensGradient, Folded, first_token_attention, first_token_attention_backward,
+};
 pub use gelu::{gelu, gelu_backward};
 pub use gemm::{Activation, Buffers, Epilogue, Matrix, Precision, Quantized, int8_instructions, multiply, peak};
 pub use isa::{Isa, MultiplyAdd, isa};

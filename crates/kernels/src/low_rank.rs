@@ -16,7 +16,7 @@ use crate::isa::vectorize;
 use crate::parallel::rows_per_task;
 use crate::pool::{each, each_with_state};
 use crate::profile::{Operation, timer};
-use crate::small_matmul::{LANES, padded, small_matmul, sums_of_rows};
+use crate::small_matmul::{matmul, padded, small_matmul};
 
 /// Rows that one task projects; a multiple of the rows that are in work at once.
 const ROWS: usize = 32;
@@ -85,7 +85,7 @@ pub fn low_rank_up<T: Real>(y: &mut [T], at: Columns, p: &[T], u: &[T]) {
             || {
                 let rows = p.len() / n;
                 product.resize(rows * at.width, T::ZERO);
-                matmul(product, (p, [n, 1]), (u, at.width), [rows, at.width, rank]);
+                matmul(product, (p, [n, 1]), (u, at.width), [rows, at.width, rank], false);
                 for (y, product) in y.chunks_exact_mut(at.stride).zip(product.chunks_exact(at.width)) {
                     y[at.first..].iter_mut().zip(product).for_each(|(y, product)| *y += *product);
                 }
@@ -109,7 +109,7 @@ pub fn low_rank_gradient<T: Real>(g: &mut [T], p: &[T], x: &[T], at: Columns, ac
         let x = x.get(at.first + first..).unwrap_or_default();
         vectorize(
             #[inline(always)]
-            || matmul(sums, (p, [1, n]), (x, at.stride), [rank, columns, rows]),
+            || matmul(sums, (p, [1, n]), (x, at.stride), [rank, columns, rows], false),
         );
     });
     for (task, sums) in sums.into_iter().enumerate() {
@@ -119,15 +119,5 @@ pub fn low_rank_gradient<T: Real>(g: &mut [T], p: &[T], x: &[T], at: Columns, ac
                 *g = if accumulate { *g + *sum } else { *sum };
             }
         }
-    }
-}
-
-/// `c [m, n] = a [m, k] · b [k, n]`, as [`small_matmul`], for any `n`.
-#[inline(always)]
-fn matmul<T: Real>(c: &mut [T], a: (&[T], [usize; 2]), b: (&[T], usize), shape: [usize; 3]) {
-    if shape[1].is_multiple_of(LANES) {
-        small_matmul(c, a, b, shape, false);
-    } else {
-        sums_of_rows(c, a, b, shape, false);
     }
 }

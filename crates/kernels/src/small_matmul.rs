@@ -24,6 +24,22 @@ pub(crate) fn small_matmul<T: Real>(
     T::small_matmul(c, a, b, shape, accumulate);
 }
 
+/// [`small_matmul`] for any `n`.
+#[inline(always)]
+pub(crate) fn matmul<T: Real>(
+    c: &mut [T],
+    a: (&[T], [usize; 2]),
+    b: (&[T], usize),
+    shape: [usize; 3],
+    accumulate: bool,
+) {
+    if shape[1].is_multiple_of(LANES) {
+        small_matmul(c, a, b, shape, accumulate);
+    } else {
+        sums_of_rows(c, a, b, shape, accumulate);
+    }
+}
+
 /// [`small_matmul`] on any CPU and in any type: a row of `c` is the sum of rows of `b`, four at a time: a loop that every compiler vectorizes over the columns.
 #[inline(always)]
 pub(crate) fn sums_of_rows<T: Real>(

@@ -184,6 +184,56 @@ fn attention_over_ragged_sequences() {
     }
 }
 
+/// Without keys and values, the context is that of attention with them, and so are the gradients.
+#[test]
+fn attention_of_first_tokens() {
+    let lengths = [1, 2, 17, 64, 65, 3];
+    let tokens: Vec<usize> = (0..=lengths.len()).map(|b| lengths[..b].iter().sum()).collect();
+    let firsts: Vec<usize> = (0..=lengths.len()).collect();
+    let (b, t) = (lengths.len(), *tokens.last().unwrap());
+    for (heads, d) in [(1, 5), (3, 48), (2, 6)] {
+        let (q, x, r) = (random(b * d, 1), random(t * d, 2), random(b * d, 3));
+        let (weight, bias) = (random(2 * d * d, 4), random(2 * d, 5));
+        for dropout in [Dropout::NONE, Dropout::new(0.3, 1, 2, 3, Site::Attention)] {
+            let mut context = vec![f64::NAN; b * d];
+            let input = FirstTokens { q: &q, x: &x, weight: &weight, bias: &bias, tokens: &tokens, heads };
+            let [mut folded, mut dfolded] = [Folded::default(), Folded::default()];
+            first_token_attention(&mut context, &mut folded, input, &dropout);
+
+            let loss = |q: &[f64], x: &[f64], weight: &[f64], bias: &[f64]| {
+                let (mut kv, mut context) = (vec![f64::NAN; t * 2 * d], vec![f64::NAN; b * d]);
+                linear(&mut Products::default(), &mut kv, x, Weight::Ready(weight), bias);
+                let heads = Heads { queries: &firsts, keys: &tokens, count: heads, width: d };
+                attention(&mut context, q, &kv, heads, &dropout);
+                (dot(&context, &r), context)
+            };
+            let want = loss(&q, &x, &weight, &bias).1;
+            assert!(
+                context.iter().zip(&want).all(|(got, want)| (got - want).abs() < 1e-12),
+                "{context:?}, not {want:?}"
+            );
+
+            let [mut dq, mut dx] = [q.clone(), x.clone()];
+            let [mut dweight, mut dbias] = [vec![f64::NAN; 2 * d * d], vec![f64::NAN; 2 * d]];
+            let mut backward = |weight: &mut [f64], bias: &mut [f64], accumulate| {
+                let gradient = FirstTokensGradient { q: &mut dq, x: &mut dx, weight, bias };
+                first_token_attention_backward(gradient, &mut dfolded, &r, input, &folded, &dropout, accumulate);
+            };
+            backward(&mut [], &mut [], false);
+            backward(&mut dweight, &mut dbias, false);
+            let (mut twice, mut bias_twice) = (dweight.clone(), dbias.clone());
+            backward(&mut twice, &mut bias_twice, true);
+            for (twice, once) in [(twice, &dweight), (bias_twice, &dbias)] {
+                assert!(twice.iter().zip(once).all(|(twice, once)| (twice - 2.0 * once).abs() < 1e-12));
+            }
+            check("dq", &dq, &q, |q| loss(q, &x, &weight, &bias).0);
+            check("dx", &dx, &x, |x| loss(&q, x, &weight, &bias).0);
+            check("dweight", &dweight, &weight, |weight| loss(&q, &x, weight, &bias).0);
+            check("dbias", &dbias, &bias, |bias| loss(&q, &x, &weight, bias).0);
+        }
+    }
+}
+
 #[test]
 fn embeddings() {
     let (ids, offsets, width) = ([3, 0, 3, 1, 3], [0, 1, 5], 4);

@@ -124,6 +124,60 @@ fn first_queries_alone_are_the_same() {
     assert_eq!(bits(&first), bits(&want));
 }
 
+/// Context and gradients `[q, x, weight, bias]` of attention of first tokens.
+fn first_tokens<T: Real>([q, x, weight, bias, r]: [&[T]; 5], tokens: &[usize], heads: usize) -> [Vec<T>; 5] {
+    let zeros = |like: &[T]| vec![T::ZERO; like.len()];
+    let dropout = Dropout::new(0.2, 1, 2, 3, Site::Attention);
+    let input = FirstTokens { q, x, weight, bias, tokens, heads };
+    let [mut folded, mut dfolded] = [Folded::default(), Folded::default()];
+    let [mut context, mut dq, mut dx, mut dweight, mut dbias] =
+        [zeros(q), zeros(q), zeros(x), zeros(weight), zeros(bias)];
+    first_token_attention(&mut context, &mut folded, input, &dropout);
+    let gradient = FirstTokensGradient { q: &mut dq, x: &mut dx, weight: &mut dweight, bias: &mut dbias };
+    first_token_attention_backward(gradient, &mut dfolded, r, input, &folded, &dropout, false);
+    [context, dq, dx, dweight, dbias]
+}
+
+/// In f32, attention of first tokens is what it is in f64, whatever the width and the lengths; with the same bits at every thread count, and
+/// for the first sequence with or without others.
+#[test]
+fn first_tokens_in_f32() {
+    for (lengths, heads, d) in [
+        (vec![7, 1, 300, 16, 65], 12, 384),
+        (vec![3, 2], 2, 6),
+        ((0..70).map(|i| 2 + i % 30).collect(), 4, 80),
+        (vec![512], 1, 16),
+    ] {
+        let tokens: Vec<usize> = (0..=lengths.len()).map(|b| lengths[..b].iter().sum()).collect();
+        let (b, t) = (lengths.len(), tokens[lengths.len()]);
+        let input = [numbers(b * d, 1), numbers(t * d, 2), numbers(2 * d * d, 3), numbers(2 * d, 4), numbers(b * d, 5)];
+        let run = |threads: usize, b: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let [q, x, weight, bias, r] = input.each_ref().map(|values| &values[..]);
+            let input = [&q[..b * d], &x[..tokens[b] * d], weight, bias, &r[..b * d]];
+            pool.install(|| first_tokens(input, &tokens[..=b], heads))
+        };
+        let got = run(1, b);
+        for threads in [2, 3] {
+            let same = run(threads, b).iter().zip(&got).all(|(a, b)| bits(a) == bits(b));
+            assert!(same, "{d}: {threads} threads give other bits than one");
+        }
+        let [context, dq, dx, ..] = run(1, 1);
+        for (alone, among) in [(context, &got[0]), (dq, &got[1]), (dx, &got[2])] {
+            assert!(bits(&alone) == bits(&among[..alone.len()]), "{d}: other bits among others");
+        }
+        let wide = input.each_ref().map(|values| values.iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
+        let want = first_tokens(wide.each_ref().map(|values| &values[..]), &tokens, heads);
+        for (what, (got, want)) in got.iter().zip(&want).enumerate() {
+            let largest = want.iter().fold(1.0_f64, |m, x| m.max(x.abs()));
+            for (got, want) in got.iter().zip(want) {
+                // scores of up to 70, whose exponentials have 70 times the rounding of f32
+                assert!((f64::from(*got) - want).abs() < 2e-5 * largest, "{d}, {what}: {got}, not {want}");
+            }
+        }
+    }
+}
+
 #[test]
 fn same_bits_at_every_thread_count() {
     let run = |threads: usize, precision| {

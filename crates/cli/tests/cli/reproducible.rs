@@ -62,8 +62,11 @@ fn frozen_tensors_stay_bit_for_bit() {
         trained(&sandbox, &format!("--unfreeze {unfreeze} --warmup-steps 0"));
         let end = tensors(&sandbox.path("out/model.safetensors"));
         let unchanged: BTreeSet<&String> = start.keys().filter(|name| start[*name] == end[*name]).collect();
-        let expected: BTreeSet<&String> =
-            start.keys().filter(|name| frozen.iter().any(|prefix| name.starts_with(prefix))).collect();
+        // the biases of the last block's keys have no effect, and no gradient
+        let stays = |name: &String| {
+            frozen.iter().any(|prefix| name.starts_with(prefix)) || *name == block(1) + "attention.k_lin.bias"
+        };
+        let expected: BTreeSet<&String> = start.keys().filter(|name| stays(name)).collect();
         assert_eq!(unchanged, expected, "--unfreeze {unfreeze}");
     }
 }

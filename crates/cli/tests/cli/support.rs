@@ -36,7 +36,7 @@ impl Sandbox {
     /// As [`Self::new`], with a trained model in `run`.
     pub(crate) fn trained() -> Self {
         let sandbox = Self::new();
-        let options = "--epochs 4 --learning-rate 0.01 --seed 1 --unfreeze blocks:2 --label-smoothing 0";
+        let options = "--epochs 4 --batch-size 4 --learning-rate 0.01 --seed 1 --unfreeze blocks:2 --label-smoothing 0";
         sandbox.succeeds(&format!("train --model model --data data --output run {options}"));
         sandbox
     }

@@ -87,7 +87,8 @@ fn writes_results() {
     assert_has(&state, &["best_global_step", "is_world_process_zero", "train_batch_size"]);
     assert_eq!(
         (&state["global_step"], &state["max_steps"], &state["num_train_epochs"]),
-        (&json!(4), &json!(4), &json!(4))
+        (&json!(32), &json!(32), &json!(4)),
+        "eight steps an epoch"
     );
     assert_eq!(state["best_metric"], eval["eval_accuracy"]);
     let log = state["log_history"].as_array().unwrap();

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use distune_kernels::{Dropout, Precision, Products, Site};
+use distune_kernels::{Dropout, FirstTokens, Folded, Precision, Products, Site};
 use rayon::iter::{ParallelExtend, repeat_n};
 
 use crate::data::Batch;
@@ -87,8 +87,10 @@ pub struct BlockActivations<T> {
     pub queries: Vec<usize>,
     /// `[Q, D]`
     pub q: Buffer<T>,
-    /// Keys, then values `[T, 2D]`.
+    /// Keys, then values `[T, 2D]`; not where `folded` stands for them.
     pub kv: Buffer<T>,
+    /// In the last block, what attention left that forms no keys and values; else empty.
+    pub folded: Folded<T>,
     /// `[Q, D]`
     pub context: Buffer<T>,
     /// Normalized rows of the attention's layer norm `[Q, D]`.
@@ -172,6 +174,14 @@ impl<'a, T> Pass<'a, T> {
     /// Where a block's activations are kept.
     pub fn slot(&self, block: usize) -> usize {
         (block + 1).saturating_sub(self.first_trained_block())
+    }
+
+    /// What attention of first tokens is of, without keys and values.
+    pub fn first_tokens<'b>(&self, q: &'b [T], x: &'b [T], weight: &'b [T], bias: &'b [T]) -> FirstTokens<'b, T>
+    where
+        'a: 'b,
+    {
+        FirstTokens { q, x, weight, bias, tokens: &self.batch.offsets, heads: self.config.n_heads }
     }
 
     /// The dropout at a site of a layer: blocks are layers 1, 2, ..., everything else is layer 0. `first_row` is the number

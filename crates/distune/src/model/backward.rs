@@ -5,7 +5,7 @@
 //! Legend: B sequences, T tokens, Q query rows (T, or B in the last block), D width, F feed-forward width, C classes.
 
 use distune_kernels as k;
-use distune_kernels::{Heads, Precision, Products, Real, Site};
+use distune_kernels::{FirstTokensGradient, Folded, Heads, Precision, Products, Real, Site};
 
 use crate::model::activations::{Activations, BlockActivations, Buffer, Pass};
 use crate::model::lora::{AdaptersBackward, Layer, Projections};
@@ -20,7 +20,9 @@ pub struct Scratch<T> {
     d_activated: Buffer<T>,
     d_context: Buffer<T>,
     dq: Buffer<T>,
+    /// Of keys and values; where they are not formed, of what they would be made of.
     dkv: Buffer<T>,
+    d_folded: Folded<T>,
     /// What a block's adapters make of gradients.
     projections: Projections<T>,
     /// The sum of the squares of the gradients of all tensors that wait for their step (`Thawed::waits`).
@@ -196,18 +198,25 @@ fn block<T: Real>(
     let d_context = s.d_context.sized(a.context.len());
     k::linear_backward_input(&mut s.products, d_context, d_sum, w.out.weight, width, false);
     adapters.input(Layer::Out, d_context);
-    let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
     let dropout = pass.dropout(i + 1, Site::Attention, batch.tokens_before * config.n_heads);
-    let (dq, dkv) = (s.dq.sized(a.q.len()), s.dkv.sized(a.kv.len()));
-    k::attention_backward(dq, dkv, d_context, &a.q, &a.kv, heads, &dropout);
+    let folded = !a.folded.is_empty();
+    let (dq, dkv) = (s.dq.sized(a.q.len()), s.dkv.sized(if folded { a.input.len() } else { a.kv.len() }));
+    if folded {
+        let input = pass.first_tokens(&a.q, &a.input, w.kv.weight, w.kv.bias);
+        let gradient = FirstTokensGradient { q: dq, x: dkv, weight: d.kv.weight, bias: d.kv.bias };
+        k::first_token_attention_backward(gradient, &mut s.d_folded, d_context, input, &a.folded, &dropout, more);
+    } else {
+        let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
+        k::attention_backward(dq, dkv, d_context, &a.q, &a.kv, heads, &dropout);
+        let squares_of_kv = weight_gradient(&mut s.products, d.kv, dkv, &a.input, 2 * width, more);
+        if wanted.squares_of_kv {
+            s.squares += squares_of_kv;
+        }
+        adapters.weights(Layer::Key, dkv, &a.input);
+        adapters.weights(Layer::Value, dkv, &a.input);
+    }
     s.squares += weight_gradient(&mut s.products, d.q, dq, a.query_input(), width, more);
     adapters.weights(Layer::Query, dq, a.query_input());
-    let squares_of_kv = weight_gradient(&mut s.products, d.kv, dkv, &a.input, 2 * width, more);
-    if wanted.squares_of_kv {
-        s.squares += squares_of_kv;
-    }
-    adapters.weights(Layer::Key, dkv, &a.input);
-    adapters.weights(Layer::Value, dkv, &a.input);
     if !wanted.input {
         return;
     }
@@ -217,14 +226,18 @@ fn block<T: Real>(
         k::linear_backward_input(&mut s.products, d_sum, dkv, w.kv.weight, 2 * width, true);
         adapters.input(Layer::Key, d_sum);
         adapters.input(Layer::Value, d_sum);
+        return;
+    }
+    if folded {
+        std::mem::swap(&mut s.d_context, &mut s.dkv);
     } else {
         let d_input = s.d_context.sized(a.input.len());
         k::linear_backward_input(&mut s.products, d_input, dkv, w.kv.weight, 2 * width, false);
         adapters.input(Layer::Key, d_input);
         adapters.input(Layer::Value, d_input);
-        k::scatter_add_rows(d_input, d_sum, &batch.offsets[..batch.sequences()], width);
-        std::mem::swap(&mut s.d_output, &mut s.d_context);
     }
+    k::scatter_add_rows(&mut s.d_context, d_sum, &batch.offsets[..batch.sequences()], width);
+    std::mem::swap(&mut s.d_output, &mut s.d_context);
 }
 
 /// From `s.d_output [T, D]`, the gradient of the embeddings' output.

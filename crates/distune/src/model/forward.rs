@@ -85,12 +85,22 @@ fn block<T: Real>(
     // attention
     k::linear(p, a.q.sized(rows * d), residual, w.q.weight, w.q.bias.values());
     w.adapters.forward(Layer::Query, &mut a.q, residual, &mut a.projections);
-    k::linear(p, a.kv.sized(tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias.values());
-    w.adapters.forward(Layer::Key, &mut a.kv, &a.input, &mut a.projections);
-    w.adapters.forward(Layer::Value, &mut a.kv, &a.input, &mut a.projections);
-    let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width: d };
     let dropout = pass.dropout(i + 1, Site::Attention, batch.tokens_before * config.n_heads);
-    k::attention(a.context.sized(rows * d), &a.q, &a.kv, heads, &dropout);
+    let context = a.context.sized(rows * d);
+    a.folded.clear();
+    if let Weight::Ready(weight) = w.kv.weight
+        && last
+        && !w.adapters.any(&[Layer::Key, Layer::Value])
+    {
+        let input = pass.first_tokens(&a.q, &a.input, weight, w.kv.bias.values());
+        k::first_token_attention(context, &mut a.folded, input, &dropout);
+    } else {
+        k::linear(p, a.kv.sized(tokens * 2 * d), &a.input, w.kv.weight, w.kv.bias.values());
+        w.adapters.forward(Layer::Key, &mut a.kv, &a.input, &mut a.projections);
+        w.adapters.forward(Layer::Value, &mut a.kv, &a.input, &mut a.projections);
+        let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width: d };
+        k::attention(context, &a.q, &a.kv, heads, &dropout);
+    }
     let sum = a.attention_normalized.sized(rows * d);
     k::linear(p, sum, &a.context, w.out.weight, w.out.bias.values());
     w.adapters.forward(Layer::Out, sum, &a.context, &mut a.projections);

@@ -15,7 +15,7 @@ pub struct Packed<T: Real> {
     words: OwnedWords<T>,
     /// One for each product, in the order of the table.
     linear: Vec<T::Packed>,
-    /// Positions, norms and biases.
+    /// Positions, norms and biases, and where they are folded the weights of the last block's keys and values.
     others: Parameters<T>,
 }
 
@@ -26,8 +26,10 @@ enum OwnedWords<T> {
     Bf16(Vec<u16>),
 }
 
-/// Products of a block.
+/// Products of a block; the last one may have fewer.
 const PRODUCTS: usize = 5;
+/// Products of the head.
+const PRODUCTS_OF_HEAD: usize = 2;
 
 /// What the weights of linear layers are rounded to for inference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +101,9 @@ impl Packed<f32> {
         mut read: impl FnMut(&[Tensor]) -> Result<Values, E>,
     ) -> Result<Self, E> {
         let is_words = |tensor: &Tensor| tensor.index == 0;
-        let mut others = Parameters::zeros_where(table, |tensor| !is_words(tensor) && !tensor.is_linear());
+        let is_packed =
+            |tensor: &Tensor| tensor.is_linear() && (precision == InferencePrecision::Int8 || !table.is_folded(tensor));
+        let mut others = Parameters::zeros_where(table, |tensor| !is_words(tensor) && !is_packed(tensor));
         let (mut words, mut linear) = (OwnedWords::Full(Vec::new()), Vec::new());
         // keys and values are one product
         let one_product =
@@ -108,12 +112,17 @@ impl Packed<f32> {
             let (tensor, values) = (&tensors[0], read(tensors)?);
             if is_words(tensor) {
                 words = OwnedWords::new(values, precision);
-            } else if tensor.is_linear() {
+            } else if is_packed(tensor) {
                 let outputs = tensors.iter().map(|tensor| tensor.shape[0]).sum();
                 let precision = if is_int8(tensor) { precision } else { precision.of_the_classifier() };
                 linear.push(values.packed(outputs, precision));
             } else if let Values::F32(values) = values {
-                others.tensor_mut(tensor).copy_from_slice(&values);
+                let mut rest = &values[..];
+                for tensor in tensors {
+                    let (values, tail) = rest.split_at(tensor.range.len());
+                    others.tensor_mut(tensor).copy_from_slice(values);
+                    rest = tail;
+                }
             }
         }
         Ok(Self { words, linear, others })
@@ -185,12 +194,12 @@ impl<T: Real> Packed<T> {
         let first = match group {
             Group::Embeddings => 0,
             Group::Block(i) => PRODUCTS * i,
-            Group::Head => PRODUCTS * self.others.table().n_layers(),
+            Group::Head => self.linear.len() - PRODUCTS_OF_HEAD,
         };
         &self.linear[first..]
     }
 
-    /// Positions, norms and biases; nothing for the tensors that are packed.
+    /// What is neither words nor packed; nothing for these tensors.
     pub fn others(&self) -> &Parameters<T> {
         &self.others
     }

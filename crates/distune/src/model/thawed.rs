@@ -86,7 +86,7 @@ impl Thawed {
     /// Whether a tensor's step waits for the product that reads it, which is one of whole linear layers that train: weights,
     /// and of keys and values both. The backward pass sums up the squares of these gradients.
     pub fn waits(&self, tensor: &Tensor) -> bool {
-        tensor.is_linear() && self.trains(tensor) && self.trains[partner(tensor)]
+        tensor.is_linear() && self.trains(tensor) && self.trains[partner(tensor)] && !self.table.is_folded(tensor)
     }
 
     /// Whether the key and value weights of a block both train, or neither.

@@ -154,6 +154,22 @@ impl Table {
         self.n_layers
     }
 
+    /// Whether attention of first tokens, in the last block, forms no keys and values, but goes through their weights itself: not where
+    /// one of them has an adapter.
+    pub fn folds_keys(&self) -> bool {
+        let adapted =
+            |lora: &Lora| [Layer::Key, Layer::Value].map(|layer| lora.layers[self.n_layers - 1][layer as usize]);
+        !self.lora.as_ref().is_some_and(|lora| adapted(lora).contains(&true))
+    }
+
+    /// Whether it is weights that attention of first tokens goes through itself.
+    pub fn is_folded(&self, tensor: &Tensor) -> bool {
+        let name = &tensor.name;
+        tensor.group == Group::Block(self.n_layers - 1)
+            && (name.ends_with(".k_lin.weight") || name.ends_with(".v_lin.weight"))
+            && self.folds_keys()
+    }
+
     /// All tensors, in order.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors

@@ -50,22 +50,24 @@ impl TrainingMemory {
 /// Elements of the arrays of `model/activations.rs` and of the backward pass, for B sequences of T tokens.
 fn activations(config: &Config, thawed: &Thawed, b: usize, t: usize) -> usize {
     let (d, f, n) = (config.dim, config.hidden_dim, config.n_layers);
+    let folded = if thawed.table().folds_keys() { 2 * config.n_heads * b * d } else { 2 * t * d };
     // input and kv for all tokens; q, context, two normalized rows, hidden and two of the feed-forward network for Q rows
-    let block = |q: usize| 3 * t * d + q * (5 * d + 2 * f + 2);
+    let attended = |i| if i + 1 == n { t * d + folded } else { 3 * t * d };
+    let block = |i, q: usize| attended(i) + q * (5 * d + 2 * f + 2);
     let frozen = thawed.frozen_blocks();
     let queries = |i| if i + 1 == n { b } else { t };
-    let kept: usize = (frozen..n).map(|i| block(queries(i)) + projections(thawed, i, queries(i), t)).sum();
+    let kept: usize = (frozen..n).map(|i| block(i, queries(i)) + projections(thawed, i, queries(i), t)).sum();
     // the blocks below what trains share one place
     let shared = match frozen {
         0 => 0,
-        1 if n == 1 => block(b),
-        _ => block(t),
+        1 if n == 1 => block(0, b),
+        _ => block(0, t),
     };
     let embeddings = 2 * t * d + t;
     let backward = match thawed.lowest() {
         Group::Head => b * d,
         // gradients of a block's output, feed-forward network, attention and of queries, keys and values
-        _ if frozen + 1 == n => t * 3 * d + b * (3 * d + f),
+        _ if frozen + 1 == n => t * d + folded + b * (3 * d + f),
         _ => t * (6 * d + f),
     };
     let projected = (frozen..n).map(|i| projections(thawed, i, queries(i), t)).max().unwrap_or(0);

@@ -10,7 +10,7 @@ use crate::model::lora::Layer;
 use crate::model::weights::{Block, Embeddings, Head, Weights};
 
 /// Computes `a.logits [B, C]`. The last block computes queries, attention output and feed-forward for first
-/// tokens only: the head reads nothing else.
+/// tokens only, from weights of keys and values themselves where it can: the head reads nothing else.
 pub fn forward<T: Real>(a: &mut Activations<T>, mut weights: Weights<T>, pass: Pass<T>) {
     let n_layers = pass.config.n_layers;
     a.blocks.resize_with(pass.slot(n_layers - 1) + 1, BlockActivations::default);

@@ -36,7 +36,7 @@ const PRODUCTS_OF_HEAD: usize = 2;
 pub enum InferencePrecision {
     /// Not rounded.
     F32,
-    /// bfloat16; word embeddings too.
+    /// bfloat16; word embeddings too. Weights of keys and values in the last block, which attention reads itself, stay f32.
     Bf16,
     /// s8 with a scale for each output, and the inputs u8 with a scale for each row; word embeddings bfloat16. The classifier, which is
     /// small and the last, stays f32.

@@ -84,7 +84,7 @@ impl Thawed {
     }
 
     /// Whether a tensor's step waits for the product that reads it, which is one of whole linear layers that train: weights,
-    /// and of keys and values both. The backward pass sums up the squares of these gradients.
+    /// and of keys and values both; never where attention reads them itself ([`Table::is_folded`]). The backward pass sums up the squares of these gradients.
     pub fn waits(&self, tensor: &Tensor) -> bool {
         tensor.is_linear() && self.trains(tensor) && self.trains[partner(tensor)] && !self.table.is_folded(tensor)
     }

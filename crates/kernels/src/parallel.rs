@@ -146,7 +146,7 @@ pub(crate) struct Strided<'a, T> {
     borrow: std::marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the only access is `write`, whose callers promise that no two tasks write the same elements.
+// SAFETY: all access is by `write` and `whole`, whose callers promise that no two tasks have the same elements.
 unsafe impl<T: Send> Sync for Strided<'_, T> {}
 
 impl<'a, T: Real> Strided<'a, T> {
@@ -162,11 +162,28 @@ impl<'a, T: Real> Strided<'a, T> {
         ask_for(self.start.wrapping_add(row * self.width + column), self.width, shape);
     }
 
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The next `N` elements from (row, column) on, where the row has as many.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else reads or writes these elements while they are borrowed.
+    #[inline(always)]
+    pub(crate) unsafe fn whole<const N: usize>(&self, row: usize, column: usize) -> Option<&'a mut [T; N]> {
+        let at = row * self.width + column;
+        // SAFETY: inside the borrowed slice; nobody else has these elements by the caller's promise.
+        (column + N <= self.width && at + N <= self.len).then(|| unsafe { &mut *self.start.add(at).cast() })
+    }
+
     /// Copies `values` to (row, column).
     ///
     /// # Safety
     ///
-    /// No other thread writes these elements during the call.
+    /// Nobody else reads or writes these elements during the call.
     #[inline(always)]
     pub(crate) unsafe fn write(&self, row: usize, column: usize, values: &[T]) {
         let at = row * self.width + column;

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use super::super::{Matrix, panel::Panel};
 use super::kernel::{Kernel, MOST_ROWS};
+use super::rows::Scale;
 use super::tile::{Sums, Tile};
 use super::{Int8Panels, Rows};
 use crate::Real;
-use crate::isa::vectorize_fused;
+use crate::isa::{MultiplyAdd, vectorize_fused};
 use crate::parallel::Strided;
 use crate::pool::each_with_state;
 
@@ -104,7 +105,7 @@ impl Product<'_> {
             // SAFETY: the kernel is available by the assertion in `multiply_with`, and these rows have been rounded.
             unsafe { self.kernel.run(&Tile { left, stride, rows: count, right, next }, &mut sums) };
             // SAFETY: passed on.
-            unsafe { self.write(first, panel * Panel::COLUMNS, &mut sums[..count]) };
+            unsafe { self.write(first, panel * Panel::COLUMNS, &sums[..count]) };
         }
     }
 
@@ -113,37 +114,57 @@ impl Product<'_> {
     /// # Safety
     ///
     /// These rows and columns exist, and nobody else has them.
-    unsafe fn write(&self, first: usize, column: usize, sums: &mut [[i32; Panel::COLUMNS]]) {
+    unsafe fn write(&self, first: usize, column: usize, sums: &[[i32; Panel::COLUMNS]]) {
         let (n, offset) = (self.bias.len(), self.kernel.offset());
         let columns = Panel::COLUMNS.min(n - column);
         let mut bias = [0.0; Panel::COLUMNS];
         bias[..columns].copy_from_slice(&self.bias[column..column + columns]);
-        let part = |start| (&self.w.scales[start..], &self.w.sums[start..]);
-        let (scales, totals) = part(column);
-        let (Some(scales), Some(totals)) =
-            (scales.first_chunk::<{ Panel::COLUMNS }>(), totals.first_chunk::<{ Panel::COLUMNS }>())
-        else {
-            return;
-        };
+        let (scales, totals) = (&self.w.scales[column..], &self.w.sums[column..]);
+        let (Some(scales), Some(totals)) = (scales.first_chunk(), totals.first_chunk()) else { return };
         vectorize_fused(
             #[inline(always)]
             |how| {
-                for (row, sums) in sums.iter().enumerate() {
-                    let of_row = self.rows.scales()[first + row];
-                    let (zero, scale) = (of_row.zero - offset, of_row.scale);
-                    let mut out = [0.0; Panel::COLUMNS];
-                    for c in 0..Panel::COLUMNS {
-                        out[c] = (sums[c] - zero * totals[c]) as f32 * (scale * scales[c]) + bias[c];
-                    }
-                    if self.activation == Activation::Gelu {
-                        for out in &mut out {
-                            *out *= out.normal(how).0;
-                        }
-                    }
+                for (row, sums) in (first..).zip(sums) {
+                    let Scale { scale, zero } = self.rows.scales()[row];
+                    let scaled = Scaled { sums, scale, zero: zero - offset, scales, totals, bias: &bias };
                     // SAFETY: passed on.
-                    unsafe { self.out.write(first + row, column, &out[..columns]) };
+                    if let Some(out) = unsafe { self.out.whole(row, column) } {
+                        scaled.write(out, self.activation, how);
+                    } else {
+                        let mut out = [0.0; Panel::COLUMNS];
+                        scaled.write(&mut out, self.activation, how);
+                        // SAFETY: passed on.
+                        unsafe { self.out.write(row, column, &out[..columns]) };
+                    }
                 }
             },
         );
+    }
+}
+
+/// A row of a tile's sums and what they are scaled by.
+struct Scaled<'a> {
+    sums: &'a [i32; Panel::COLUMNS],
+    /// Of the row.
+    scale: f32,
+    zero: i32,
+    /// Of each column.
+    scales: &'a [f32; Panel::COLUMNS],
+    totals: &'a [i32; Panel::COLUMNS],
+    bias: &'a [f32; Panel::COLUMNS],
+}
+
+impl Scaled<'_> {
+    #[inline(always)]
+    fn write(&self, out: &mut [f32; Panel::COLUMNS], activation: Activation, how: MultiplyAdd) {
+        for (c, out) in out.iter_mut().enumerate() {
+            let sum = self.sums[c] - self.zero * self.totals[c];
+            *out = sum as f32 * (self.scale * self.scales[c]) + self.bias[c];
+        }
+        if activation == Activation::Gelu {
+            for out in out {
+                *out *= out.normal(how).0;
+            }
+        }
     }
 }

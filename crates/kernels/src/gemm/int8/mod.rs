@@ -65,6 +65,13 @@ impl Quantized {
         });
         Self { values, scales }
     }
+
+    /// What they stand for `[N, K]`.
+    pub fn numbers(&self) -> Vec<f32> {
+        let inputs = (self.values.len() / self.scales.len().max(1)).max(1);
+        let rows = self.values.chunks(inputs).zip(&self.scales);
+        rows.flat_map(|(values, scale)| values.iter().map(move |&value| scale * f32::from(value))).collect()
+    }
 }
 
 /// [`Quantized`] weights in panels of 48 outputs: what the innermost loop reads.

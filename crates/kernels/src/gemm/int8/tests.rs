@@ -128,6 +128,24 @@ fn products_are_near_and_the_same_everywhere() {
     }
 }
 
+/// Columns are the same in a panel that is written as a whole, and in one that ends before; likewise after GELU.
+#[test]
+fn whole_panels_and_others() {
+    let (m, k) = (9, 70);
+    let (x, w, bias) = (numbers(m * k, 7), numbers(Panel::COLUMNS * k, 11), numbers(Panel::COLUMNS, 13));
+    for activation in [Activation::Nothing, Activation::Gelu] {
+        let product = |n: usize| {
+            let (panels, mut y) = (Int8Panels::new(&Quantized::new(&w[..n * k], n)), vec![f32::NAN; m * n]);
+            multiply_int8(&mut Rows::default(), &mut y, Matrix::new(&x, [m, k]), &panels, &bias[..n], activation);
+            y
+        };
+        let (whole, part) = (product(Panel::COLUMNS), product(Panel::COLUMNS - 1));
+        for (whole, part) in whole.chunks_exact(Panel::COLUMNS).zip(part.chunks_exact(Panel::COLUMNS - 1)) {
+            assert_eq!(&whole[..part.len()], part, "{activation:?}");
+        }
+    }
+}
+
 /// A number that is none is seen in every output of its row, and in no other.
 #[test]
 fn what_is_not_a_number_is_not_hidden() {
@@ -144,6 +162,7 @@ fn what_is_not_a_number_is_not_hidden() {
 #[test]
 fn weights_are_rounded_to_their_largest() {
     let quantized = Quantized::new(&[0.0, 0.0, 0.5, -1.0, 1e-30, 2e-30], 3);
+    assert_eq!(quantized.numbers()[..4], [0.0, 0.0, 64.0 / 127.0, -1.0]);
     assert_eq!(quantized.values, [0, 0, 64, -127, 64, 127]);
     assert_eq!(quantized.scales[0], 0.0);
     assert_eq!(quantized.scales[1], 1.0 / 127.0);

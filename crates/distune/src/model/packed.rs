@@ -116,8 +116,9 @@ impl Packed<f32> {
                 let outputs = tensors.iter().map(|tensor| tensor.shape[0]).sum();
                 let precision = if is_int8(tensor) { precision } else { precision.of_the_classifier() };
                 linear.push(values.packed(outputs, precision));
-            } else if let Values::F32(values) = values {
-                let mut rest = &values[..];
+            } else {
+                let numbers = values.numbers();
+                let mut rest = &numbers[..];
                 for tensor in tensors {
                     let (values, tail) = rest.split_at(tensor.range.len());
                     others.tensor_mut(tensor).copy_from_slice(values);
@@ -154,6 +155,15 @@ impl Values {
             (Self::F32(w), InferencePrecision::Int8) => PackedWeights::quantized(&Quantized::new(&w, outputs)),
             (Self::Int8(weights), _) => PackedWeights::quantized(&weights),
             (Self::Bf16(bits), _) => Self::F32(widened(&bits)).packed(outputs, precision),
+        }
+    }
+
+    /// As they are, in f32.
+    fn numbers(self) -> Vec<f32> {
+        match self {
+            Self::F32(numbers) => numbers,
+            Self::Int8(weights) => weights.numbers(),
+            Self::Bf16(bits) => widened(&bits),
         }
     }
 }

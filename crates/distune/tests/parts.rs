@@ -67,6 +67,52 @@ fn compare<T: Real>(weights: &Parameters<T>, model: &Model, precision: Precision
     }
 }
 
+/// Buffers that have been used, by larger and smaller batches and for other tensors, give the bits of new ones.
+#[test]
+fn used_buffers_are_as_good_as_new() {
+    fn gradients(
+        a: &mut Activations<f32>,
+        s: &mut Scratch<f32>,
+        model: &Model,
+        batch: &Batch,
+        thawed: &Thawed,
+    ) -> Vec<u32> {
+        let mut gradients = Parameters::zeros_where(model.weights.table(), |tensor| thawed.has_gradient(tensor));
+        let thawed = Some(thawed);
+        let pass = Pass { thawed, dropout: Some(DROPOUT), ..Pass::inference(&model.config, batch) };
+        forward(a, Weights::Ready(&model.weights), pass);
+        let dlogits: Vec<f32> = a.logits.iter().map(|logit| logit - 0.5).collect();
+        backward(&mut gradients, s, &dlogits, a, &model.weights, pass);
+        let tensors = model.weights.table().tensors().iter();
+        tensors.flat_map(|tensor| gradients.tensor(tensor)).map(|x| x.to_bits()).collect()
+    }
+    let model = tiny();
+    let sequences: Vec<Vec<u32>> = LENGTHS.iter().map(|&n| (0..n).map(|i| (i * 5 + n) as u32 % 30).collect()).collect();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let (mut a, mut s) = (Activations::new(precision), Scratch::new(precision));
+        for (unfreeze, rows) in [
+            ("all", 2..6),
+            ("blocks:1", 0..7),
+            ("all", 0..2),
+            ("bias", 1..4),
+            ("blocks:1", 3..5),
+            ("all", 0..7),
+            ("head", 5..7),
+            ("*.k_lin.weight", 0..3),
+            ("all", 4..7),
+        ] {
+            let batch: Vec<&[u32]> = sequences[rows.clone()].iter().map(Vec::as_slice).collect();
+            let batch = Batch::new(batch);
+            let thawed = unfreeze.parse::<Unfreeze>().unwrap().resolve(model.weights.table()).unwrap();
+            let got = gradients(&mut a, &mut s, &model, &batch, &thawed);
+            let (mut a, mut s) = (Activations::new(precision), Scratch::new(precision));
+            let want = gradients(&mut a, &mut s, &model, &batch, &thawed);
+            assert!(want.iter().any(|bits| *bits != 0));
+            assert!(got == want, "{precision:?}, {unfreeze}, rows {rows:?}");
+        }
+    }
+}
+
 /// In f64 the parts' gradients are the whole's: the dropout is that of the whole batch, the loss is divided by its weight.
 #[test]
 fn parts_have_the_gradient_of_the_whole() {

@@ -421,7 +421,7 @@ pub(crate) fn copy_transposed<T: Real>(out: &mut Vec<T>, x: &[T], stride: usize,
 #[inline(always)]
 pub(crate) fn write_rows<T: Real>(out: &Strided<T>, row: usize, column: usize, width: usize, rows: &[T]) {
     for (r, values) in rows.chunks_exact(padded(width)).enumerate() {
-        // SAFETY: each task has a sequence and a head of its own, hence rows and columns of its own.
+        // SAFETY: no two tasks of the operations that write so have the same sequence and head, hence the same rows and columns.
         unsafe { out.write(row + r, column, &values[..width]) };
     }
 }

@@ -43,7 +43,7 @@ pub struct FirstTokens<'a, T> {
     pub heads: usize,
 }
 
-/// What the forward pass leaves for the backward pass; or the gradients of that.
+/// What the forward pass leaves for the backward pass; or the gradients of queries and sums.
 #[derive(Debug, Default)]
 pub struct Folded<T> {
     /// Queries times the weights of keys `[H, B, D]`.
@@ -61,16 +61,6 @@ impl<T: Real> Folded<T> {
         resize(&mut self.sums, heads * sequences * d);
         resize(&mut self.weights, heads * sequences);
     }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.queries.is_empty()
-    }
-
-    /// Empties it.
-    pub fn clear(&mut self) {
-        self.queries.clear();
-    }
 }
 
 /// Gradients.
@@ -78,7 +68,7 @@ impl<T: Real> Folded<T> {
 pub struct FirstTokensGradient<'a, T> {
     /// `[B, D]`
     pub q: &'a mut [T],
-    /// `[T, D]`
+    /// `[T, D]`, or empty where it is not wanted.
     pub x: &'a mut [T],
     /// `[2D, D]`, or empty where it is not wanted.
     pub weight: &'a mut [T],
@@ -124,9 +114,11 @@ impl<T: Real> FirstTokens<'_, T> {
         })
     }
 
-    fn check(&self) {
+    /// `context` is that or its gradient.
+    fn check(&self, context: &[T]) {
         let (d, b) = (self.width(), self.sequences());
-        assert!(d.is_multiple_of(self.heads) && self.weight.len() == 2 * d * d && self.q.len() == b * d);
+        assert!(d.is_multiple_of(self.heads) && self.bias.len() == 2 * d && self.weight.len() == 2 * d * d);
+        assert!(self.q.len() == b * d && context.len() == b * d, "queries and contexts of {b} sequences");
         assert_eq!(self.x.len(), self.tokens[b] * d, "rows of {b} sequences");
     }
 }
@@ -139,7 +131,7 @@ pub fn first_token_attention<T: Real>(
     dropout: &Dropout,
 ) {
     let _timer = timer(Operation::Attention, input.multiplications([2, 2]));
-    input.check();
+    input.check(context);
     let (b, d) = (input.sequences(), input.width());
     let [keys, values] = input.weights();
     folded.resize(b, input.shape());
@@ -177,8 +169,10 @@ pub fn first_token_attention_backward<T: Real>(
     dropout: &Dropout,
     accumulate: bool,
 ) {
-    let _timer = timer(Operation::AttentionBackward, input.multiplications([4, 5]));
-    input.check();
+    let of_rows = if gradient.x.is_empty() { 3 } else { 5 };
+    let _timer = timer(Operation::AttentionBackward, input.multiplications([4, of_rows]));
+    input.check(dcontext);
+    assert!(gradient.q.len() == input.q.len() && [0, input.x.len()].contains(&gradient.x.len()));
     let d = input.width();
     let [keys, values] = input.weights();
     dfolded.resize(input.sequences(), input.shape());
@@ -376,6 +370,9 @@ impl<T: Real> Sequence<'_, T> {
         resize(&mut s.rows, heads * padded(d));
         small_matmul(&mut s.rows, (&s.dscores, [columns, 1]), x, [heads, padded(d), n], false);
         self.write(dqueries, &s.rows);
+        if dx.is_empty() {
+            return;
+        }
         let [(queries, stride), (dsums, _)] = [queries, dsums].map(|rows| self.rows_of(rows));
         let queries = whole_lanes(&mut s.queries, queries, stride, [heads, d]);
         let dsums = whole_lanes(&mut s.dsums, dsums, stride, [heads, d]);

@@ -215,14 +215,15 @@ fn attention_of_first_tokens() {
 
             let [mut dq, mut dx] = [q.clone(), x.clone()];
             let [mut dweight, mut dbias] = [vec![f64::NAN; 2 * d * d], vec![f64::NAN; 2 * d]];
-            let mut backward = |weight: &mut [f64], bias: &mut [f64], accumulate| {
-                let gradient = FirstTokensGradient { q: &mut dq, x: &mut dx, weight, bias };
+            let mut backward = |x: &mut [f64], weight: &mut [f64], bias: &mut [f64], accumulate| {
+                let gradient = FirstTokensGradient { q: &mut dq, x, weight, bias };
                 first_token_attention_backward(gradient, &mut dfolded, &r, input, &folded, &dropout, accumulate);
+                dq.clone()
             };
-            backward(&mut [], &mut [], false);
-            backward(&mut dweight, &mut dbias, false);
+            let alone = backward(&mut [], &mut [], &mut [], false);
+            assert_eq!(alone, backward(&mut dx, &mut dweight, &mut dbias, false));
             let (mut twice, mut bias_twice) = (dweight.clone(), dbias.clone());
-            backward(&mut twice, &mut bias_twice, true);
+            backward(&mut dx, &mut twice, &mut bias_twice, true);
             for (twice, once) in [(twice, &dweight), (bias_twice, &dbias)] {
                 assert!(twice.iter().zip(once).all(|(twice, once)| (twice - 2.0 * once).abs() < 1e-12));
             }

@@ -124,7 +124,7 @@ fn first_queries_alone_are_the_same() {
     assert_eq!(bits(&first), bits(&want));
 }
 
-/// Context and gradients `[q, x, weight, bias]` of attention of first tokens.
+/// Context and gradients `[q, x, weight, bias]` of attention of first tokens; those of weight and bias twice.
 fn first_tokens<T: Real>([q, x, weight, bias, r]: [&[T]; 5], tokens: &[usize], heads: usize) -> [Vec<T>; 5] {
     let zeros = |like: &[T]| vec![T::ZERO; like.len()];
     let dropout = Dropout::new(0.2, 1, 2, 3, Site::Attention);
@@ -133,8 +133,10 @@ fn first_tokens<T: Real>([q, x, weight, bias, r]: [&[T]; 5], tokens: &[usize], h
     let [mut context, mut dq, mut dx, mut dweight, mut dbias] =
         [zeros(q), zeros(q), zeros(x), zeros(weight), zeros(bias)];
     first_token_attention(&mut context, &mut folded, input, &dropout);
-    let gradient = FirstTokensGradient { q: &mut dq, x: &mut dx, weight: &mut dweight, bias: &mut dbias };
-    first_token_attention_backward(gradient, &mut dfolded, r, input, &folded, &dropout, false);
+    for accumulate in [false, true] {
+        let gradient = FirstTokensGradient { q: &mut dq, x: &mut dx, weight: &mut dweight, bias: &mut dbias };
+        first_token_attention_backward(gradient, &mut dfolded, r, input, &folded, &dropout, accumulate);
+    }
     [context, dq, dx, dweight, dbias]
 }
 

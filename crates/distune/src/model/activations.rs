@@ -87,9 +87,11 @@ pub struct BlockActivations<T> {
     pub queries: Vec<usize>,
     /// `[Q, D]`
     pub q: Buffer<T>,
-    /// Keys, then values `[T, 2D]`; not where `folded` stands for them.
+    /// Keys, then values `[T, 2D]`; not where `folds`.
     pub kv: Buffer<T>,
-    /// In the last block, what attention left that forms no keys and values; else empty.
+    /// Whether attention formed no keys and values, as in the last block.
+    pub folds: bool,
+    /// What it left then.
     pub folded: Folded<T>,
     /// `[Q, D]`
     pub context: Buffer<T>,

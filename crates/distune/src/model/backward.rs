@@ -20,7 +20,6 @@ pub struct Scratch<T> {
     d_activated: Buffer<T>,
     d_context: Buffer<T>,
     dq: Buffer<T>,
-    /// Of keys and values; where they are not formed, of what they would be made of.
     dkv: Buffer<T>,
     d_folded: Folded<T>,
     /// What a block's adapters make of gradients.
@@ -199,11 +198,12 @@ fn block<T: Real>(
     k::linear_backward_input(&mut s.products, d_context, d_sum, w.out.weight, width, false);
     adapters.input(Layer::Out, d_context);
     let dropout = pass.dropout(i + 1, Site::Attention, batch.tokens_before * config.n_heads);
-    let folded = !a.folded.is_empty();
-    let (dq, dkv) = (s.dq.sized(a.q.len()), s.dkv.sized(if folded { a.input.len() } else { a.kv.len() }));
-    if folded {
+    let (dq, dkv) = (s.dq.sized(a.q.len()), s.dkv.sized(a.kv.len()));
+    if a.folds {
+        // the feed-forward network no longer needs this buffer
+        let d_input = s.d_feed_forward.sized(if wanted.input { a.input.len() } else { 0 });
         let input = pass.first_tokens(&a.q, &a.input, w.kv.weight, w.kv.bias);
-        let gradient = FirstTokensGradient { q: dq, x: dkv, weight: d.kv.weight, bias: d.kv.bias };
+        let gradient = FirstTokensGradient { q: dq, x: d_input, weight: d.kv.weight, bias: d.kv.bias };
         k::first_token_attention_backward(gradient, &mut s.d_folded, d_context, input, &a.folded, &dropout, more);
     } else {
         let heads = Heads { queries: &a.queries, keys: &batch.offsets, count: config.n_heads, width };
@@ -228,16 +228,14 @@ fn block<T: Real>(
         adapters.input(Layer::Value, d_sum);
         return;
     }
-    if folded {
-        std::mem::swap(&mut s.d_context, &mut s.dkv);
-    } else {
-        let d_input = s.d_context.sized(a.input.len());
+    if !a.folds {
+        let d_input = s.d_feed_forward.sized(a.input.len());
         k::linear_backward_input(&mut s.products, d_input, dkv, w.kv.weight, 2 * width, false);
         adapters.input(Layer::Key, d_input);
         adapters.input(Layer::Value, d_input);
     }
-    k::scatter_add_rows(&mut s.d_context, d_sum, &batch.offsets[..batch.sequences()], width);
-    std::mem::swap(&mut s.d_output, &mut s.d_context);
+    k::scatter_add_rows(&mut s.d_feed_forward, d_sum, &batch.offsets[..batch.sequences()], width);
+    std::mem::swap(&mut s.d_output, &mut s.d_feed_forward);
 }
 
 /// From `s.d_output [T, D]`, the gradient of the embeddings' output.

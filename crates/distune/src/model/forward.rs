@@ -87,11 +87,12 @@ fn block<T: Real>(
     w.adapters.forward(Layer::Query, &mut a.q, residual, &mut a.projections);
     let dropout = pass.dropout(i + 1, Site::Attention, batch.tokens_before * config.n_heads);
     let context = a.context.sized(rows * d);
-    a.folded.clear();
+    a.folds = false;
     if let Weight::Ready(weight) = w.kv.weight
         && last
         && !w.adapters.any(&[Layer::Key, Layer::Value])
     {
+        a.folds = true;
         let input = pass.first_tokens(&a.q, &a.input, weight, w.kv.bias.values());
         k::first_token_attention(context, &mut a.folded, input, &dropout);
     } else {

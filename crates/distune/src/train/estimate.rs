@@ -50,25 +50,29 @@ impl TrainingMemory {
 /// Elements of the arrays of `model/activations.rs` and of the backward pass, for B sequences of T tokens.
 fn activations(config: &Config, thawed: &Thawed, b: usize, t: usize) -> usize {
     let (d, f, n) = (config.dim, config.hidden_dim, config.n_layers);
-    let folded = if thawed.table().folds_keys() { 2 * config.n_heads * b * d } else { 2 * t * d };
+    // what the last block has in place of keys and values, or those
+    let folded = if thawed.table().folds_keys() { 2 * config.n_heads * b * d } else { 0 };
+    let last_kv = if folded > 0 { folded } else { 2 * t * d };
     // input and kv for all tokens; q, context, two normalized rows, hidden and two of the feed-forward network for Q rows
-    let attended = |i| if i + 1 == n { t * d + folded } else { 3 * t * d };
+    let attended = |i| t * d + if i + 1 == n { last_kv } else { 2 * t * d };
     let block = |i, q: usize| attended(i) + q * (5 * d + 2 * f + 2);
     let frozen = thawed.frozen_blocks();
     let queries = |i| if i + 1 == n { b } else { t };
     let kept: usize = (frozen..n).map(|i| block(i, queries(i)) + projections(thawed, i, queries(i), t)).sum();
-    // the blocks below what trains share one place
+    // the blocks below what trains share one place, where the last one's attention needs more than the others'
     let shared = match frozen {
         0 => 0,
         1 if n == 1 => block(0, b),
+        _ if frozen == n => block(0, t) + folded,
         _ => block(0, t),
     };
     let embeddings = 2 * t * d + t;
     let backward = match thawed.lowest() {
         Group::Head => b * d,
         // gradients of a block's output, feed-forward network, attention and of queries, keys and values
-        _ if frozen + 1 == n => t * d + folded + b * (3 * d + f),
-        _ => t * (6 * d + f),
+        Group::Embeddings if n == 1 => 2 * t * d + last_kv + b * (3 * d + f),
+        _ if frozen + 1 == n => last_kv + b * (3 * d + f),
+        _ => t * (6 * d + f) + folded,
     };
     let projected = (frozen..n).map(|i| projections(thawed, i, queries(i), t)).max().unwrap_or(0);
     embeddings + kept + shared + backward + projected + 3 * b * d

@@ -23,6 +23,8 @@ use crate::{Dropout, Real};
 
 /// Sequences that a task takes through the weights at once.
 const SEQUENCES: usize = 32;
+/// Sequences for which it is less work to transpose the weights of a head than to multiply with vectors that are mostly padding.
+const FEW: usize = 6;
 /// Tokens that are transposed at once: they stay in a level-2 cache.
 const TOKENS: usize = 64;
 
@@ -253,16 +255,18 @@ fn contract<T: Real>(out: &mut [T], a: &[T], w: &[T], [heads, d]: [usize; 2]) {
                 #[inline(always)]
                 || {
                     let rows = a.len() / d;
-                    copy_transposed(&mut s.transposed, a, d, [rows, d]);
-                    resize(&mut s.block, width * padded(rows));
-                    small_matmul(
-                        &mut s.block,
-                        (w, [d, 1]),
-                        (&s.transposed, padded(rows)),
-                        [width, padded(rows), d],
-                        false,
-                    );
-                    copy_transposed(&mut s.rows, &s.block, padded(rows), [width, rows]);
+                    if rows <= FEW {
+                        copy_transposed(&mut s.transposed, w, d, [width, d]);
+                        resize(&mut s.rows, rows * padded(width));
+                        let w = (&s.transposed[..], padded(width));
+                        small_matmul(&mut s.rows, (a, [d, 1]), w, [rows, padded(width), d], false);
+                    } else {
+                        copy_transposed(&mut s.transposed, a, d, [rows, d]);
+                        resize(&mut s.block, width * padded(rows));
+                        let a = (&s.transposed[..], padded(rows));
+                        small_matmul(&mut s.block, (w, [d, 1]), a, [width, padded(rows), d], false);
+                        copy_transposed(&mut s.rows, &s.block, padded(rows), [width, rows]);
+                    }
                     write_rows(&out, row, column, width, &s.rows);
                 },
             );

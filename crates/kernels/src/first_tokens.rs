@@ -139,18 +139,12 @@ pub fn first_token_attention<T: Real>(
     folded.resize(b, input.shape());
     expand(&mut folded.queries, input.q, keys, input.shape());
     let (sums, weights) = (Strided::new(&mut folded.sums, d), Strided::new(&mut folded.weights, 1));
-    each_with_state(
-        input.tasks(),
-        usize::MAX,
-        |_| (),
-        Scratch::default,
-        |scratch, sequence, ()| {
-            vectorize_fused(
-                #[inline(always)]
-                |how| sequence.forward(how, [&sums, &weights], &folded.queries, dropout, scratch),
-            );
-        },
-    );
+    each_with_scratch(input.tasks(), |scratch, sequence| {
+        vectorize_fused(
+            #[inline(always)]
+            |how| sequence.forward(how, [&sums, &weights], &folded.queries, dropout, scratch),
+        );
+    });
     contract(context, &folded.sums, values, input.shape());
     let biases = input.bias[d..].chunks_exact(d / input.heads);
     for (h, bias) in biases.enumerate() {
@@ -180,22 +174,16 @@ pub fn first_token_attention_backward<T: Real>(
     dfolded.resize(input.sequences(), input.shape());
     expand(&mut dfolded.sums, dcontext, values, input.shape());
     let (dqueries, dx) = (Strided::new(&mut dfolded.queries, d), Strided::new(gradient.x, d));
-    each_with_state(
-        input.tasks(),
-        usize::MAX,
-        |_| (),
-        Scratch::default,
-        |scratch, sequence, ()| {
-            vectorize_fused(
-                #[inline(always)]
-                |how| {
-                    let dweights = sequence.gradient_of_weights(dcontext, &input.bias[d..]);
-                    let factors = [&folded.queries[..], &dfolded.sums, &dweights];
-                    sequence.backward(how, [&dqueries, &dx], factors, dropout, scratch);
-                },
-            );
-        },
-    );
+    each_with_scratch(input.tasks(), |scratch, sequence| {
+        vectorize_fused(
+            #[inline(always)]
+            |how| {
+                let dweights = sequence.gradient_of_weights(dcontext, &input.bias[d..]);
+                let factors = [&folded.queries[..], &dfolded.sums, &dweights];
+                sequence.backward(how, [&dqueries, &dx], factors, dropout, scratch);
+            },
+        );
+    });
     contract(gradient.q, &dfolded.queries, keys, input.shape());
     if !gradient.weight.is_empty() {
         let (dkeys, dvalues) = gradient.weight.split_at_mut(d * d);
@@ -215,6 +203,14 @@ pub fn first_token_attention_backward<T: Real>(
             }
         }
     }
+}
+
+/// Visits tasks on all threads, each with buffers of its own.
+fn each_with_scratch<T: Real, I: Send>(
+    tasks: impl ExactSizeIterator<Item = I> + Send,
+    visit: impl Fn(&mut Scratch<T>, I) + Sync,
+) {
+    each_with_state(tasks, usize::MAX, |_| (), Scratch::default, |scratch, task, ()| visit(scratch, task));
 }
 
 /// `out [H, B, D]`: of each head `a [B, D / H] · w [D / H, D]`. Overwrites `out`.
@@ -245,33 +241,27 @@ fn contract<T: Real>(out: &mut [T], a: &[T], w: &[T], [heads, d]: [usize; 2]) {
             a.chunks(SEQUENCES * d).enumerate().map(move |(i, a)| ([i * SEQUENCES, h * width], a, w))
         })
         .collect();
-    each_with_state(
-        tasks.into_iter(),
-        usize::MAX,
-        |_| (),
-        Scratch::default,
-        |s, ([row, column], a, w), ()| {
-            vectorize(
-                #[inline(always)]
-                || {
-                    let rows = a.len() / d;
-                    if rows <= FEW {
-                        copy_transposed(&mut s.transposed, w, d, [width, d]);
-                        resize(&mut s.rows, rows * padded(width));
-                        let w = (&s.transposed[..], padded(width));
-                        small_matmul(&mut s.rows, (a, [d, 1]), w, [rows, padded(width), d], false);
-                    } else {
-                        copy_transposed(&mut s.transposed, a, d, [rows, d]);
-                        resize(&mut s.block, width * padded(rows));
-                        let a = (&s.transposed[..], padded(rows));
-                        small_matmul(&mut s.block, (w, [d, 1]), a, [width, padded(rows), d], false);
-                        copy_transposed(&mut s.rows, &s.block, padded(rows), [width, rows]);
-                    }
-                    write_rows(&out, row, column, width, &s.rows);
-                },
-            );
-        },
-    );
+    each_with_scratch(tasks.into_iter(), |s, ([row, column], a, w)| {
+        vectorize(
+            #[inline(always)]
+            || {
+                let rows = a.len() / d;
+                if rows <= FEW {
+                    copy_transposed(&mut s.transposed, w, d, [width, d]);
+                    resize(&mut s.rows, rows * padded(width));
+                    let w = (&s.transposed[..], padded(width));
+                    small_matmul(&mut s.rows, (a, [d, 1]), w, [rows, padded(width), d], false);
+                } else {
+                    copy_transposed(&mut s.transposed, a, d, [rows, d]);
+                    resize(&mut s.block, width * padded(rows));
+                    let a = (&s.transposed[..], padded(rows));
+                    small_matmul(&mut s.block, (w, [d, 1]), a, [width, padded(rows), d], false);
+                    copy_transposed(&mut s.rows, &s.block, padded(rows), [width, rows]);
+                }
+                write_rows(&out, row, column, width, &s.rows);
+            },
+        );
+    });
 }
 
 /// `dw [D, D]`: of each head `aᵀ · b`, for its columns of `a [B, D]` and `b [H, B, D]`; with `accumulate`, `dw +=`.

@@ -50,7 +50,7 @@ impl TrainingMemory {
 /// Elements of the arrays of `model/activations.rs` and of the backward pass, for B sequences of T tokens.
 fn activations(config: &Config, thawed: &Thawed, b: usize, t: usize) -> usize {
     let (d, f, n) = (config.dim, config.hidden_dim, config.n_layers);
-    // what the last block has in place of keys and values, or those
+    // what the last block has in place of keys and values
     let folded = if thawed.table().folds_keys() { 2 * config.n_heads * b * d } else { 0 };
     let last_kv = if folded > 0 { folded } else { 2 * t * d };
     // input and kv for all tokens; q, context, two normalized rows, hidden and two of the feed-forward network for Q rows
